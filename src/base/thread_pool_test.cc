@@ -1,0 +1,51 @@
+#include "base/thread_pool.h"
+
+#include <gtest/gtest.h>
+
+#include <stdexcept>
+#include <vector>
+
+namespace tender {
+namespace {
+
+TEST(ThreadPoolTest, EveryIndexIsVisitedOnceForAnyNumberOfThreads) {
+  for (const std::size_t threads : {1U, 2U, 3U, 8U}) {
+    ThreadPool pool(threads);
+    for (const std::size_t count : {0U, 1U, 2U, 7U, 64U, 1000U}) {
+      std::vector<int> visits(count);
+      pool.for_each_part(count, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t i = begin; i < end; ++i) ++visits[i];
+      });
+      EXPECT_EQ(visits, std::vector<int>(count, 1)) << threads << " threads, " << count << " items";
+    }
+  }
+}
+
+TEST(ThreadPoolTest, PartsAreCutOnlyAtMultiplesOfTheUnit) {
+  ThreadPool pool(3);
+  std::vector<std::size_t> begins(100, 1);
+  pool.for_each_part(100, 16, [&](std::size_t begin, std::size_t) { begins[begin] = begin % 16; });
+  for (const std::size_t rest : begins) EXPECT_LE(rest, 1U);
+}
+
+TEST(ThreadPoolTest, AnExceptionOfAPartReachesTheCaller) {
+  ThreadPool pool(2);
+  EXPECT_THROW(pool.for_each_part(2, [](std::size_t, std::size_t) { throw std::runtime_error("x"); }),
+               std::runtime_error);
+  int ran = 0;
+  pool.for_each_part(1, [&](std::size_t, std::size_t) { ++ran; });
+  EXPECT_EQ(ran, 1) << "the pool works on after a failure";
+}
+
+TEST(ThreadPoolTest, ManyShortJobsEnd) {
+  ThreadPool pool(2);
+  std::vector<int> sums(2);
+  for (int i = 0; i < 20000; ++i)
+    pool.for_each_part(2, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t j = begin; j < end; ++j) ++sums[j];
+    });
+  EXPECT_EQ(sums, (std::vector<int>{20000, 20000}));
+}
+
+}  // namespace
+}  // namespace tender

@@ -1,0 +1,150 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/cpu.h"
+#include "base/json.h"
+#include "base/progress.h"
+#include "base/thread_pool.h"
+#include "io/checkpoint.h"
+#include "quant/packed_site.h"
+#include "tensor/matrix.h"
+#include "tensor/rows.h"
+
+namespace tender::model {
+
+using TokenId = std::int32_t;
+
+/// What there is to say about a model of any architecture.
+struct ModelInfo {
+  std::string architecture;  ///< the name in model/archs.h: "llama", "opt"
+  std::string model_type;    ///< as the config says: "mistral"
+  std::size_t layers = 0;
+  std::size_t width = 0;         ///< of the residual stream
+  std::size_t intermediate = 0;  ///< of the MLP
+  std::size_t heads = 0;
+  std::size_t kv_heads = 0;
+  std::size_t head_width = 0;
+  std::size_t vocabulary = 0;  ///< rows of the embedding
+  std::size_t context = 0;     ///< longest sequence it was made for
+  bool tied_head = false;
+  std::uint64_t parameters = 0;  ///< each stored number once
+};
+
+/// One stored tensor of an architecture, under the name that Hugging Face gives it.
+struct TensorSpec {
+  std::string name;              ///< "model.layers.0.self_attn.q_proj.weight"
+  std::string gguf;              ///< "blk.0.attn_q.weight"; empty where GGUF has none
+  Shape shape;
+  std::size_t rotary_heads = 0;  ///< > 0: GGUF keeps rotary pairs interleaved within so many heads
+  bool optional = false;
+};
+
+/// Linear layers that read the same rows.
+struct SiteSpec {
+  std::string name;                  ///< "model.layers.0.self_attn.qkv"
+  std::vector<std::string> linears;  ///< module paths; their weights are "<path>.weight"
+  quant::SiteShape shape;
+};
+
+/// A model before its weights are read: what `inspect`, `convert` and `quantize` work on.
+struct ModelSpec {
+  ModelInfo info;
+  std::string config_json;  ///< config.json of an equal Hugging Face directory, no quantization_config
+  std::vector<TensorSpec> tensors;
+  std::vector<SiteSpec> sites;  ///< in order of evaluation; the LM head is none
+};
+
+/// Reads the configuration of a checkpoint. @throws Error unsupported (ARCH_UNSUPPORTED), corrupt_file
+/// (HF_PARAM, GG_PARAM, GG_KEY_MISSING), invalid_input for a bare safetensors file (MODEL_NO_CONFIG)
+ModelSpec read_spec(const io::Checkpoint& checkpoint);
+
+/// The float tensors of a checkpoint under their Hugging Face names, rotary rows put back in order.
+/// Opening checks that every tensor is there, has its shape and a type that we compute with, and
+/// that there is none beside them (checkpoints H4, H7, H8, G6d; benign extras of 4.3 are ignored).
+/// Weights of quantized linear layers are absent: their parts are checked by quant.
+class WeightReader {
+ public:
+  WeightReader(const io::Checkpoint& checkpoint, const ModelSpec& spec);
+  ~WeightReader();
+
+  bool has(const std::string& name) const;
+  /// The stored tensor, for its type and size.
+  const TensorInfo& stored(const std::string& name) const;
+  /// Rows [first, first + rows.rows()) as float32. A vector is one row.
+  void read(const std::string& name, std::size_t first, MatrixView<float> rows) const;
+  std::vector<float> vector(const std::string& name) const;
+  Matrix matrix(const std::string& name) const;
+  /// Tells the system that this tensor will not be read again soon.
+  void release(const std::string& name) const;
+  /// The quantized sites by name: method, options; empty for a float checkpoint.
+  bool is_quantized(const SiteSpec& site) const;
+  std::unique_ptr<quant::PackedSite> packed(const SiteSpec& site) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// The KV cache of one sequence.
+class Sequence {
+ public:
+  virtual ~Sequence() = default;
+  virtual std::size_t tokens() const = 0;
+  virtual std::size_t capacity() const = 0;
+  /// Forgets all tokens from `tokens` on.
+  virtual void truncate(std::size_t tokens) = 0;
+  virtual std::size_t bytes() const = 0;
+};
+
+/// Tokens to append to a sequence. Logits are wanted for tokens[logits_from …].
+struct BatchItem {
+  Sequence* sequence = nullptr;
+  std::span<const TokenId> tokens;
+  std::size_t logits_from = 0;
+};
+
+/// Sees the rows that enter each site, one sequence at a time, in order of evaluation.
+class SiteObserver {
+ public:
+  virtual ~SiteObserver() = default;
+  virtual void observe(std::size_t site, const Rows& rows) = 0;
+};
+
+/// A model that runs. Immutable after loading; sequences carry all state.
+///
+/// Results of a token depend on its sequence alone: the same bits in any batch, for any number of
+/// threads, in prefill and in decode, on any CPU.
+class Model {
+ public:
+  virtual ~Model() = default;
+  virtual const ModelInfo& info() const = 0;
+  virtual std::span<const SiteSpec> sites() const = 0;
+  virtual const quant::PackedSite& site(std::size_t index) const = 0;
+  /// @param context  most tokens it will ever hold
+  /// @throws Error invalid_argument (CONTEXT) above what the architecture can place (learned positions)
+  virtual std::unique_ptr<Sequence> sequence(std::size_t context) const = 0;
+
+  /// Appends each item's tokens to its sequence.
+  /// @param hidden  resized to [wanted tokens of all items, width]: rows for logits()
+  /// @throws Error invalid_argument (TOKEN_ID, CONTEXT_FULL)
+  virtual void forward(std::span<const BatchItem> batch, Matrix& hidden, ThreadPool& pool,
+                       SiteObserver* observer = nullptr) const = 0;
+
+  /// @param hidden  [tokens, width]   @param logits  [tokens, vocabulary]
+  virtual void logits(MatrixView<const float> hidden, MatrixView<float> logits, ThreadPool& pool) const = 0;
+
+  /// Memory that the weights take, as loaded.
+  virtual std::size_t resident_bytes() const = 0;
+};
+
+/// Loads a model for the kernels of `isa`. @throws Error as read_spec and WeightReader
+std::unique_ptr<Model> load_model(const io::Checkpoint& checkpoint, Isa isa, ThreadPool& pool,
+                                  Progress& progress);
+
+}  // namespace tender::model

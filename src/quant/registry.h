@@ -1,0 +1,71 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+#include "base/kernel_choice.h"
+#include "quant/method.h"
+#include "quant/packed_site.h"
+
+namespace tender::quant {
+
+/// One option of a method, as JSON, flag and help know it.
+struct OptionInfo {
+  std::string name;         ///< in JSON: "weight_bits"; the flag is --weight-bits
+  std::string description;  ///< one sentence with unit and range
+  std::string type;         ///< "integer", "number", "boolean" or "choice"
+  std::vector<std::string> choices;
+  std::string default_text;
+};
+
+/// Quantizes one site with a method and options that were chosen by name.
+class SiteQuantizer {
+ public:
+  virtual ~SiteQuantizer() = default;
+  /// Shows it one sequence of the site's input rows, positions from 0.
+  virtual void observe(const Rows& rows) = 0;
+  virtual void save_calibration(PartSink& sink) const = 0;
+  virtual void load_calibration(const PartSource& source) = 0;
+  /// @param weights  one [out, in] per linear layer of the site, in order
+  /// @throws Error invalid_input (Q_NONFINITE)
+  virtual std::unique_ptr<PackedSite> quantize(std::span<const MatrixView<const float>> weights) = 0;
+};
+
+/// A method as a value: made from the list in methods.h, never written by hand.
+struct MethodEntry {
+  std::string_view name;
+  std::string_view summary;
+  std::vector<OptionInfo> options;
+  /// The options with defaults filled in. @throws Error invalid_argument for unknown names and bad values
+  std::function<Json(const Json& options)> resolve;
+  std::function<MethodTraits(const Json& options)> traits;
+  std::function<std::unique_ptr<SiteQuantizer>(const Json& options, const SiteShape& shape)> quantizer;
+  /// @throws Error corrupt_file
+  std::function<std::unique_ptr<PackedSite>(const PartSource& site,
+                                            std::span<const PartSource* const> linears)> load;
+};
+
+std::span<const MethodEntry> all_methods();
+/// @throws Error invalid_argument (METHOD_UNKNOWN), naming those that exist
+const MethodEntry& method(std::string_view name);
+/// The same for a name that stands in a checkpoint: unsupported (QC_METHOD).
+const MethodEntry& method_of_checkpoint(std::string_view name, const std::string& file);
+
+/// The kernels of this module on a CPU that has `detected` and may use `allowed`.
+std::vector<KernelChoice> kernel_choices(Isa detected, Isa allowed);
+
+/// Linear layers in float32: what a model runs where nothing is quantized. `weights` are [out, in].
+std::unique_ptr<PackedSite> float_site(std::span<const MatrixView<const float>> weights);
+
+/// The same, filled row by row so that no second copy of the weights is needed: fill(linear, first
+/// row, rows [n, in]) is called for consecutive blocks of rows.
+std::unique_ptr<PackedSite> float_site(
+    const SiteShape& shape,
+    const std::function<void(std::size_t linear, std::size_t first, MatrixView<float> rows)>& fill);
+
+}  // namespace tender::quant
