@@ -1,0 +1,21 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "cli/command.h"
+
+namespace tender::cli {
+
+using CommandFactory = std::unique_ptr<Command> (*)();
+
+// One declaration and one line in the list for each subcommand, in the order of the help.
+
+/// Every subcommand of this build.
+inline const std::vector<CommandFactory>& all_commands() {
+  static const std::vector<CommandFactory> commands = {
+  };
+  return commands;
+}
+
+}  // namespace tender::cli
