@@ -28,7 +28,8 @@ class Rng {
 
   /// In [0, bound), without bias worth naming for bounds below 2^32.
   std::uint64_t below(std::uint64_t bound) {
-    return static_cast<std::uint64_t>(static_cast<__extension__ unsigned __int128>(next()) * bound >> 64U);
+    __extension__ using Wide = unsigned __int128;
+    return static_cast<std::uint64_t>(static_cast<Wide>(next()) * bound >> 64U);
   }
 
   /// Near normal, mean 0, variance 1: twelve uniform draws summed, so the bits need no libm.
