@@ -25,8 +25,9 @@ class MatrixView {
     require(stride >= cols, "rows of a matrix do not overlap");
   }
   /// A view of constants from a view of variables.
-  MatrixView(const MatrixView<std::remove_const_t<T>>& other)  // NOLINT: wanted implicit
-    requires(std::is_const_v<T>)
+  template <class U>
+    requires(std::is_same_v<const U, T>)  // a template, lest it pass for the copy constructor
+  MatrixView(const MatrixView<U>& other)  // NOLINT: wanted implicit
       : data_(other.data()), rows_(other.rows()), cols_(other.cols()), stride_(other.stride()) {}
 
   T* data() const { return data_; }
