@@ -38,12 +38,25 @@ class PanelsF32 {
   AlignedBuffer<float> data_;
 };
 
-/// y[m, n] for m in all rows and the outputs of panels [begin, end).
-///
+/// What a kernel works on: all rows of x against the panels [begin, end).
+struct GemmF32Task {
+  const float* x;  ///< [rows, in], rows x_stride apart
+  std::size_t x_stride;
+  std::size_t rows;
+  const float* panels;  ///< as in PanelsF32, all of them
+  std::size_t in;
+  std::size_t out;
+  const float* bias;  ///< [out], or null
+  float* y;           ///< [rows, out], rows y_stride apart
+  std::size_t y_stride;
+  std::size_t begin;
+  std::size_t end;
+};
+
 /// y[m, n] = fma(x[m, in-1], W[n, in-1], … fma(x[m, 0], W[n, 0], 0)) + bias[n]: one chain over k in
-/// rising order, then one addition if there is a bias. The same bits in every kernel.
-using GemmF32Fn = void (*)(MatrixView<const float> x, const PanelsF32& w, const float* bias,
-                           MatrixView<float> y, std::size_t begin, std::size_t end);
+/// rising order, then one addition if there is a bias. The same bits in every kernel; NaN where the
+/// definition gives NaN, whatever its payload.
+using GemmF32Fn = void (*)(const GemmF32Task& task);
 
 struct GemmF32Kernel {
   std::string_view name;
@@ -55,7 +68,8 @@ struct GemmF32Kernel {
 std::span<const GemmF32Kernel> gemm_f32_kernels();
 const GemmF32Kernel& best_gemm_f32(Isa isa);
 
-/// y[tokens, out] = x[tokens, in] * W^T + bias, panels shared out among the threads.
+/// y[tokens, out] = x[tokens, in] * W^T + bias, panels (or rows, where they are more) shared out among
+/// the threads. y must not overlap x.
 /// @param bias  [out], or empty
 void gemm_f32(const GemmF32Kernel& kernel, MatrixView<const float> x, const PanelsF32& w,
               std::span<const float> bias, MatrixView<float> y, ThreadPool& pool);
