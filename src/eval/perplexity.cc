@@ -1,0 +1,217 @@
+#include "eval/perplexity.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "eval/find_named.h"
+#include "eval/log_probability.h"
+#include "eval/running_mean.h"
+#include "kernels/math.h"
+
+namespace tender::eval {
+namespace {
+
+std::size_t from_the_start(std::size_t) { return 0; }
+std::size_t second_half(std::size_t seqlen) { return seqlen / 2; }
+
+constexpr std::array kProtocols = {
+    Protocol{.name = "gptq",
+             .summary = "as GPTQ, AWQ, SmoothQuant and Tender do: windows of 2048, all but the first token scored",
+             .seqlen = 2048,
+             .least_seqlen = 2,
+             .least_windows = 1,
+             .known_join = "wikitext",
+             .drops_final_newline = false,
+             .parses_special = true,
+             .bos_in_each_window = false,
+             .refuses_eos = false,
+             .means_of_windows = true,
+             .first_scored = from_the_start},
+    Protocol{.name = "llama.cpp",
+             .summary = "as llama-perplexity does: windows of 512 that begin with BOS, the second half scored",
+             .seqlen = 512,
+             .least_seqlen = 3,
+             .least_windows = 2,
+             .known_join = "none",
+             .drops_final_newline = true,
+             .parses_special = false,
+             .bos_in_each_window = true,
+             .refuses_eos = true,
+             .means_of_windows = false,
+             .first_scored = second_half},
+};
+
+constexpr std::size_t kMostSeqlen = std::size_t{1} << 24U;
+/// Of one slice of logits; the matrix product over the vocabulary is at full speed from some 32 rows on.
+constexpr std::size_t kLogitBytes = std::size_t{16} << 20U;
+
+std::size_t seqlen_of(const PerplexityOptions& options) {
+  return options.seqlen.value_or(options.protocol->seqlen);
+}
+
+/// One window after the other: keeps a sequence and the buffers.
+class WindowScorer {
+ public:
+  WindowScorer(const model::Model& model, const PerplexityPlan& plan, ThreadPool& pool)
+      : model_(model),
+        pool_(pool),
+        first_(plan.protocol->first_scored(plan.seqlen)),
+        sequence_(model.sequence(plan.seqlen)) {
+    const std::size_t row = model.info().vocabulary * sizeof(float);
+    slice_ = std::clamp<std::size_t>(kLogitBytes / row, 1, plan.seqlen);
+  }
+
+  /// -ln P of tokens first + 1 … seqlen - 1 of a window, in order.
+  const std::vector<double>& score(std::span<const text::TokenId> window) {
+    sequence_->truncate(0);
+    const model::BatchItem item{sequence_.get(), window.first(window.size() - 1), first_};
+    model_.forward({&item, 1}, hidden_, pool_);
+    require(hidden_.rows() == window.size() - 1 - first_, "forward gives one row per wanted token");
+    values_.resize(hidden_.rows());
+    for (std::size_t begin = 0; begin < hidden_.rows(); begin += slice_)
+      score_slice(begin, std::min(slice_, hidden_.rows() - begin), window.subspan(first_ + 1));
+    return values_;
+  }
+
+ private:
+  /// @param targets  the token that row r of hidden_ predicts is targets[r]
+  void score_slice(std::size_t begin, std::size_t count, std::span<const text::TokenId> targets) {
+    logits_.resize(count, model_.info().vocabulary);
+    model_.logits(hidden_.view().rows_from(begin, count), logits_.view(), pool_);
+    pool_.for_each_part(count, [&](std::size_t from, std::size_t to) {
+      for (std::size_t r = from; r < to; ++r)
+        values_[begin + r] =
+            negative_log_probability(logits_.row(r), static_cast<std::size_t>(targets[begin + r]));
+    });
+  }
+
+  const model::Model& model_;
+  ThreadPool& pool_;
+  std::size_t first_;
+  std::unique_ptr<model::Sequence> sequence_;
+  std::size_t slice_ = 1;
+  Matrix hidden_;  ///< [scored tokens, width]
+  Matrix logits_;  ///< [slice, vocabulary]
+  std::vector<double> values_;
+};
+
+void note_unusual_context(const model::Model& model, const PerplexityPlan& plan, Progress& progress) {
+  if (plan.seqlen > model.info().context)
+    progress.note(fmt::format("windows of {} tokens are longer than the {} this model was made for",
+                              plan.seqlen, model.info().context));
+}
+
+}  // namespace
+
+std::span<const Protocol> all_protocols() { return kProtocols; }
+
+const Protocol& protocol(std::string_view name) {
+  return find_named(all_protocols(), name, "protocol", "PROTOCOL_UNKNOWN");
+}
+
+void validate(const PerplexityOptions& options) {
+  const std::size_t seqlen = seqlen_of(options);
+  if (seqlen < options.protocol->least_seqlen || seqlen > kMostSeqlen)
+    fail(ErrorKind::invalid_argument, {.code = "SEQLEN", .item = "seqlen"},
+         "seqlen = {}: expected {} to {}", seqlen, options.protocol->least_seqlen, kMostSeqlen);
+  if (options.limit == std::size_t{0})
+    fail(ErrorKind::invalid_argument, {.code = "LIMIT", .item = "limit"},
+         "limit = 0: expected at least 1 window");
+}
+
+PerplexityPlan plan_perplexity(const TextInput& input, const text::Tokenizer& tokenizer,
+                               const PerplexityOptions& options) {
+  validate(options);
+  const Protocol& rules = *options.protocol;
+  if (rules.refuses_eos && tokenizer.special().adds_eos)
+    fail(ErrorKind::invalid_input,
+         {.code = "PROTOCOL_EOS", .found = "a tokenizer that adds EOS", .expected = "one that does not",
+          .hint = "use --protocol gptq"},
+         "protocol {} has no place for a tokenizer that adds EOS", rules.name);
+
+  PerplexityPlan plan;
+  plan.protocol = &rules;
+  plan.text_name = input.name;
+  plan.join = input.joined->name;
+  std::string_view text = input.text;
+  if (rules.drops_final_newline && text.ends_with('\n')) text.remove_suffix(1);
+  plan.text_sha256 = sha256_hex(text);
+  plan.tokens = tokenizer.encode(text, {.add_special = true, .parse_special = rules.parses_special});
+  if (rules.bos_in_each_window && tokenizer.special().adds_bos) plan.bos = tokenizer.special().bos;
+
+  plan.seqlen = seqlen_of(options);
+  plan.available_windows = plan.tokens.size() / plan.seqlen;
+  if (plan.available_windows < rules.least_windows)
+    fail(ErrorKind::invalid_input,
+         {.code = "TXT_TOO_SHORT",
+          .file = input.name,
+          .found = fmt::format("{} tokens", plan.tokens.size()),
+          .expected = fmt::format("at least {} tokens", rules.least_windows * plan.seqlen),
+          .hint = "give a longer text or a smaller --seqlen"},
+         "{} tokens are too few: protocol {} needs {} {} of {}", plan.tokens.size(), rules.name,
+         rules.least_windows, rules.least_windows == 1 ? "window" : "windows", plan.seqlen);
+  plan.windows = std::min(options.limit.value_or(plan.available_windows), plan.available_windows);
+  return plan;
+}
+
+std::vector<text::TokenId> PerplexityPlan::window(std::size_t index) const {
+  require(index < available_windows, "the window lies in the text");
+  const auto begin = tokens.begin() + static_cast<std::ptrdiff_t>(index * seqlen);
+  std::vector<text::TokenId> window(begin, begin + static_cast<std::ptrdiff_t>(seqlen));
+  if (bos) window.front() = *bos;
+  return window;
+}
+
+PerplexityResult run_perplexity(const model::Model& model, const PerplexityPlan& plan, ThreadPool& pool,
+                                Progress& progress) {
+  const auto start = std::chrono::steady_clock::now();
+  note_unusual_context(model, plan, progress);
+  WindowScorer scorer(model, plan, pool);
+  RunningMean scored;  // of tokens, or of means of windows
+  PerplexityResult result;
+  for (; result.windows < plan.windows; ++result.windows) {
+    if (progress.cancelled()) break;
+    RunningMean window;
+    for (const double value : scorer.score(plan.window(result.windows))) {
+      window.add(value);
+      if (!plan.protocol->means_of_windows) scored.add(value);
+    }
+    if (plan.protocol->means_of_windows) scored.add(window.mean());
+    result.cross_entropies.push_back(window.mean());
+    result.scored_tokens += window.count();
+    progress.update(result.windows + 1, plan.windows,
+                    fmt::format("perplexity {:.4f}", kernels::fixed_exp(scored.mean())));
+  }
+  result.partial = result.windows < plan.windows;
+  if (result.windows == 0)
+    fail(ErrorKind::invalid_input, {.code = "CANCELLED"}, "cancelled before the first window was done");
+  result.perplexity = kernels::fixed_exp(scored.mean());
+  if (const auto error = scored.standard_error()) result.standard_error = result.perplexity * *error;
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+OrderedJson to_json(const PerplexityPlan& plan, const PerplexityResult& result) {
+  OrderedJson json;
+  json["perplexity"] = result.perplexity;
+  json["standard_error"] = result.standard_error ? OrderedJson(*result.standard_error) : OrderedJson();
+  json["uncertainty_of"] = plan.protocol->means_of_windows ? "window means" : "tokens";
+  json["tokens"] = plan.tokens.size();
+  json["scored_tokens"] = result.scored_tokens;
+  json["windows"] = result.windows;
+  json["windows_in_text"] = plan.available_windows;
+  json["partial"] = result.partial;
+  json["protocol"] = plan.protocol->name;
+  json["seqlen"] = plan.seqlen;
+  json["join"] = plan.join;
+  json["text"] = plan.text_name;
+  json["text_sha256"] = plan.text_sha256;
+  json["seconds"] = result.seconds;
+  return json;
+}
+
+}  // namespace tender::eval
