@@ -53,13 +53,15 @@ concept Method =
       { M::save_input(input, sink) } -> std::same_as<void>;
       { M::load_input(source) } -> std::same_as<typename M::Input>;
       { M::save(packed, sink) } -> std::same_as<void>;
-      { M::load(source) } -> std::same_as<typename M::Packed>;
+      { M::load(input, source) } -> std::same_as<typename M::Packed>;  // a layer of that site
       { M::shape(packed) } -> std::same_as<LinearShape>;
       { M::bytes(packed) } -> std::same_as<std::size_t>;
       { M::input_bytes(input) } -> std::same_as<std::size_t>;
       // at run time: y = round(x) · Wᵀ and what the method adds back
       { M::reference(input, packed, x, exact) } -> std::same_as<void>;  // the definition, in double
-      { M::prepare(own_input, own_packed, isa) } -> std::same_as<void>;
+      { M::rounding(input) } -> std::same_as<InputRounding>;
+      { M::prepare(own_input, isa) } -> std::same_as<void>;  // the site, then each of its layers
+      { M::prepare(input, own_packed, isa) } -> std::same_as<void>;
       { M::round(input, x, pool) } -> std::same_as<typename M::Rounded>;
       { M::matmul(input, packed, rounded, y, epilogue, pool) } -> std::same_as<void>;
       { M::kernel(input, packed) } -> std::convertible_to<std::string>;

@@ -18,7 +18,7 @@ namespace tender::quant {
 struct OptionInfo {
   std::string name;         ///< in JSON: "weight_bits"; the flag is --weight-bits
   std::string description;  ///< one sentence with unit and range
-  std::string type;         ///< "integer", "number", "boolean" or "choice"
+  std::string type;         ///< "integer" or "choice"
   std::vector<std::string> choices;
   std::string default_text;
 };
@@ -32,7 +32,8 @@ class SiteQuantizer {
   virtual void save_calibration(PartSink& sink) const = 0;
   virtual void load_calibration(const PartSource& source) = 0;
   /// @param weights  one [out, in] per linear layer of the site, in order
-  /// @throws Error invalid_input (Q_NONFINITE)
+  /// @throws Error invalid_input (Q_NONFINITE; Q_CALIBRATION where it wants rows and saw none),
+  ///               invalid_argument (Q_SHAPE)
   virtual std::unique_ptr<PackedSite> quantize(std::span<const MatrixView<const float>> weights) = 0;
 };
 
@@ -55,6 +56,11 @@ std::span<const MethodEntry> all_methods();
 const MethodEntry& method(std::string_view name);
 /// The same for a name that stands in a checkpoint: unsupported (QC_METHOD).
 const MethodEntry& method_of_checkpoint(std::string_view name, const std::string& file);
+
+/// @throws Error invalid_argument (Q_SHAPE) where a site has no layers or a side that no layer can have
+void check_site(const SiteShape& shape);
+/// @throws Error invalid_argument (Q_SHAPE), invalid_input (Q_NONFINITE with the first such place)
+void check_weights(MatrixView<const float> w, std::size_t out, std::size_t in);
 
 /// The kernels of this module on a CPU that has `detected` and may use `allowed`.
 std::vector<KernelChoice> kernel_choices(Isa detected, Isa allowed);

@@ -1,0 +1,160 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/contracts.h"
+#include "base/error.h"
+#include "quant/method.h"
+#include "quant/options.h"
+#include "quant/packed_site.h"
+#include "quant/registry.h"
+
+namespace tender::quant {
+
+/// Any method behind the one face that models know; nobody writes an adapter.
+template <Method M>
+class PackedSiteOf final : public PackedSite {
+ public:
+  PackedSiteOf(typename M::Input input, std::vector<typename M::Packed> linears)
+      : input_(std::move(input)), linears_(std::move(linears)) {}
+
+  std::string_view method() const override { return M::kName; }
+  InputRounding inputs() const override { return M::rounding(input_); }
+  std::size_t linears() const override { return linears_.size(); }
+  LinearShape shape(std::size_t linear) const override { return M::shape(linears_.at(linear)); }
+
+  std::size_t bytes() const override {
+    std::size_t bytes = M::input_bytes(input_);
+    for (const auto& packed : linears_) bytes += M::bytes(packed);
+    return bytes;
+  }
+
+  /// Kernels of all layers, each named once.
+  std::string kernel() const override {
+    require(prepared_, "a site has a kernel after prepare()");
+    std::string names;
+    for (const auto& packed : linears_) {
+      const std::string name = M::kernel(input_, packed);
+      if (names.find(name) == std::string::npos) names += (names.empty() ? "" : "; ") + name;
+    }
+    return names;
+  }
+
+  void matmul(const Rows& x, std::span<const SiteOutput> outputs, ThreadPool& pool) const override {
+    require(prepared_, "a site is prepared before the first product");
+    require(outputs.size() == linears_.size(), "one output for every layer of a site");
+    check_rows(x);
+    for (std::size_t l = 0; l < outputs.size(); ++l) {
+      const SiteOutput& output = outputs[l];
+      require(output.y.rows() == x.values.rows() && output.y.cols() == shape(l).out,
+              "y[tokens, out] = x[tokens, in] * W[out, in]^T");
+      require(output.epilogue.bias.empty() || output.epilogue.bias.size() == shape(l).out, "bias is [out]");
+    }
+    if (x.values.rows() == 0) return;
+    const typename M::Rounded rounded = M::round(input_, x, pool);
+    for (std::size_t l = 0; l < outputs.size(); ++l)
+      M::matmul(input_, linears_[l], rounded, outputs[l].y, outputs[l].epilogue, pool);
+  }
+
+  void reference(const Rows& x, std::size_t linear, MatrixView<double> y) const override {
+    require(!prepared_, "the reference reads the bytes as stored, before prepare()");
+    check_rows(x);
+    require(y.rows() == x.values.rows() && y.cols() == shape(linear).out,
+            "y[tokens, out] = x[tokens, in] * W[out, in]^T");
+    M::reference(input_, linears_.at(linear), x, y);
+  }
+
+  void dequantize(std::size_t linear, MatrixView<float> w) const override {
+    require(!prepared_, "weights are read from the bytes as stored, before prepare()");
+    require(LinearShape{w.rows(), w.cols()} == shape(linear), "w is [out, in]");
+    M::dequantize(linears_.at(linear), w);
+  }
+
+  void save(PartSink& site, std::span<PartSink* const> linears) const override {
+    require(!prepared_, "a site is saved from the bytes as stored, before prepare()");
+    require(linears.size() == linears_.size(), "one sink for every layer of a site");
+    M::save_input(input_, site);
+    for (std::size_t l = 0; l < linears.size(); ++l) M::save(linears_[l], *linears[l]);
+  }
+
+  void prepare(Isa isa) override {
+    require(!prepared_, "a site is prepared once");
+    M::prepare(input_, isa);
+    for (auto& packed : linears_) M::prepare(input_, packed, isa);
+    prepared_ = true;
+  }
+
+ private:
+  void check_rows(const Rows& x) const {
+    require(x.values.cols() == shape(0).in, "x is [tokens, in]");
+    require(x.positions.size() == x.values.rows(), "every row has a position");
+  }
+
+  typename M::Input input_;
+  std::vector<typename M::Packed> linears_;
+  bool prepared_ = false;
+};
+
+template <Method M>
+class SiteQuantizerOf final : public SiteQuantizer {
+ public:
+  SiteQuantizerOf(M method, SiteShape shape)
+      : method_(std::move(method)), shape_(std::move(shape)), seen_(method_.calibrate(shape_)) {}
+
+  void observe(const Rows& rows) override {
+    require(rows.values.cols() == shape_.in && rows.positions.size() == rows.values.rows(),
+            "calibration rows are [tokens, in], each with a position");
+    seen_.observe(rows);
+  }
+  void save_calibration(PartSink& sink) const override { seen_.save(sink); }
+  void load_calibration(const PartSource& source) override {
+    seen_ = method_.load_calibration(shape_, source);
+  }
+
+  std::unique_ptr<PackedSite> quantize(std::span<const MatrixView<const float>> weights) override {
+    if (weights.size() != shape_.outs.size())
+      fail(ErrorKind::invalid_argument, {.code = "Q_SHAPE"}, "{} matrices for a site of {} layers",
+           weights.size(), shape_.outs.size());
+    typename M::Input input = method_.input(seen_);
+    std::vector<typename M::Packed> linears;
+    for (std::size_t l = 0; l < weights.size(); ++l) {
+      check_weights(weights[l], shape_.outs[l], shape_.in);
+      linears.push_back(M::pack(method_.quantize(weights[l], input)));
+    }
+    return std::make_unique<PackedSiteOf<M>>(std::move(input), std::move(linears));
+  }
+
+ private:
+  M method_;
+  SiteShape shape_;
+  typename M::Calibration seen_;
+};
+
+template <Method M>
+MethodEntry entry_of() {
+  using Options = typename M::Options;
+  const auto options_of = [](const Json& json) { return read_options<Options>(M::kName, json); };
+  return {
+      .name = M::kName,
+      .summary = M::kSummary,
+      .options = describe_options<Options>(),
+      .resolve = [=](const Json& json) { return write_options(options_of(json)); },
+      .traits = [=](const Json& json) { return M(options_of(json)).traits(); },
+      .quantizer = [=](const Json& json, const SiteShape& shape) -> std::unique_ptr<SiteQuantizer> {
+        check_site(shape);
+        return std::make_unique<SiteQuantizerOf<M>>(M(options_of(json)), shape);
+      },
+      .load = [](const PartSource& site,
+                 std::span<const PartSource* const> linears) -> std::unique_ptr<PackedSite> {
+        typename M::Input input = M::load_input(site);
+        std::vector<typename M::Packed> packed;
+        for (const PartSource* linear : linears) packed.push_back(M::load(input, *linear));
+        return std::make_unique<PackedSiteOf<M>>(std::move(input), std::move(packed));
+      },
+  };
+}
+
+}  // namespace tender::quant
