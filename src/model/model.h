@@ -38,8 +38,8 @@ struct ModelInfo {
 
 /// One stored tensor of an architecture, under the name that Hugging Face gives it.
 struct TensorSpec {
-  std::string name;              ///< "model.layers.0.self_attn.q_proj.weight"
-  std::string gguf;              ///< "blk.0.attn_q.weight"; empty where GGUF has none
+  std::string name;  ///< "model.layers.0.self_attn.q_proj.weight"
+  std::string gguf;  ///< "blk.0.attn_q.weight"; empty where GGUF has none
   Shape shape;
   std::size_t rotary_heads = 0;  ///< > 0: GGUF keeps rotary pairs interleaved within so many heads
   bool optional = false;
@@ -55,13 +55,15 @@ struct SiteSpec {
 /// A model before its weights are read: what `inspect`, `convert` and `quantize` work on.
 struct ModelSpec {
   ModelInfo info;
-  std::string config_json;  ///< config.json of an equal Hugging Face directory, no quantization_config
+  std::string
+      config_json;  ///< config.json of an equal Hugging Face directory, no quantization_config
   std::vector<TensorSpec> tensors;
   std::vector<SiteSpec> sites;  ///< in order of evaluation; the LM head is none
 };
 
-/// Reads the configuration of a checkpoint. @throws Error unsupported (ARCH_UNSUPPORTED), corrupt_file
-/// (HF_PARAM, GG_PARAM, GG_KEY_MISSING), invalid_input for a bare safetensors file (MODEL_NO_CONFIG)
+/// Reads the configuration of a checkpoint. @throws Error unsupported (ARCH_UNSUPPORTED),
+/// corrupt_file (HF_PARAM, GG_PARAM, GG_KEY_MISSING), invalid_input for a bare safetensors file
+/// (MODEL_NO_CONFIG)
 ModelSpec read_spec(const io::Checkpoint& checkpoint);
 
 /// The float tensors of a checkpoint under their Hugging Face names, rotary rows put back in order.
@@ -127,7 +129,8 @@ class Model {
   virtual std::span<const SiteSpec> sites() const = 0;
   virtual const quant::PackedSite& site(std::size_t index) const = 0;
   /// @param context  most tokens it will ever hold
-  /// @throws Error invalid_argument (CONTEXT) above what the architecture can place (learned positions)
+  /// @throws Error invalid_argument (CONTEXT) above what the architecture can place (learned
+  /// positions)
   virtual std::unique_ptr<Sequence> sequence(std::size_t context) const = 0;
 
   /// Appends each item's tokens to its sequence.
@@ -137,7 +140,8 @@ class Model {
                        SiteObserver* observer = nullptr) const = 0;
 
   /// @param hidden  [tokens, width]   @param logits  [tokens, vocabulary]
-  virtual void logits(MatrixView<const float> hidden, MatrixView<float> logits, ThreadPool& pool) const = 0;
+  virtual void logits(MatrixView<const float> hidden, MatrixView<float> logits,
+                      ThreadPool& pool) const = 0;
 
   /// Memory that the weights take, as loaded.
   virtual std::size_t resident_bytes() const = 0;

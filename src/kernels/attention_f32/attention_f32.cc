@@ -11,10 +11,6 @@ namespace tender::kernels {
 namespace {
 
 constexpr std::array kKernels = {
-#if defined(__x86_64__)
-    AttentionKernel{.name = "avx512", .needs = Isa::avx2 | Isa::avx512, .tile = 8, .run = attention_f32_avx512},
-    AttentionKernel{.name = "avx2", .needs = Isa::avx2, .tile = 6, .run = attention_f32_avx2},
-#endif
     AttentionKernel{.name = "scalar", .needs = Isa::scalar, .tile = 1, .run = attention_f32_scalar},
 };
 

@@ -11,10 +11,6 @@ namespace tender::kernels {
 namespace {
 
 constexpr std::array kKernels = {
-#if defined(__x86_64__)
-    GemmF32Kernel{.name = "avx512", .needs = Isa::avx2 | Isa::avx512, .run = gemm_f32_avx512},
-    GemmF32Kernel{.name = "avx2", .needs = Isa::avx2, .run = gemm_f32_avx2},
-#endif
     GemmF32Kernel{.name = "scalar", .needs = Isa::scalar, .run = gemm_f32_scalar},
 };
 

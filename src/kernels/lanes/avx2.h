@@ -13,9 +13,6 @@ namespace tender::kernels {
 namespace {
 
 constexpr std::size_t kLanes = 16;
-// A tile of the small product (tile_body.h) in pairs of the 16 registers: 6 rows and 1 column are 12.
-constexpr int kTileRegisters = 8;
-constexpr int kTileRows = 6;
 
 struct F16 {
   __m256 low;

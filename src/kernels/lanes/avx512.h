@@ -13,9 +13,6 @@ namespace tender::kernels {
 namespace {
 
 constexpr std::size_t kLanes = 16;
-// A tile of the small product (tile_body.h): 8 rows and 3 columns are 24 of 32 registers.
-constexpr int kTileRegisters = 32;
-constexpr int kTileRows = 8;
 
 struct F16 {
   __m512 all;

@@ -26,7 +26,7 @@ struct RopeParameters {
   double original_context = 8192;    ///< llama3 only
   /// Divides each frequency, [rotary_width / 2] or empty: the tensor `rope_freqs.weight` of GGUF files, which
   /// have the scaling of Llama 3 in it.
-  std::vector<float> frequency_factors = {};
+  std::vector<float> frequency_factors;
 };
 
 /// Cosines and sines of some positions, [positions, rotary_width / 2] each.

@@ -1,0 +1,136 @@
+#include "model/archs/llama/llama.h"
+
+#include <nlohmann/json.hpp>
+
+#include "kernels/rope/rope.h"
+#include "kernels/rows/rows.h"
+#include "model/archs/llama/config.h"
+#include "model/blocks/decoder.h"
+#include "model/hf_config.h"
+
+namespace tender::model {
+namespace {
+
+struct Layer {
+  std::size_t number;
+  std::size_t qkv, output, gate_up, down;  ///< sites
+  std::vector<float> attention_norm, mlp_norm;
+  std::size_t window;
+};
+
+/// What one pass computes, reused by its layers. Gate becomes the MLP's middle.
+struct Workspace {
+  Matrix normed;       ///< [tokens, width]
+  Matrix q, attended;  ///< [tokens, heads * head_width]
+  Matrix k, v;         ///< [tokens, kv_heads * head_width]
+  Matrix gate, up;     ///< [tokens, intermediate]
+  Matrix delta;        ///< [tokens, width]
+  kernels::RopeAngles angles;
+};
+
+class Llama : public Decoder {
+ public:
+  Llama(const ModelSpec& spec, const LlamaConfig& config, const WeightReader& weights, Isa isa,
+        Progress& progress)
+      : Decoder(spec, "model.embed_tokens.weight", weights, isa, progress),
+        config_(config),
+        rope_(config.rope),
+        epsilon_(static_cast<float>(config.norm_epsilon)),
+        final_norm_(weights.vector("model.norm.weight")) {
+    for (std::size_t n = 0; n < config.layers; ++n) {
+      const std::string name = LlamaNames(n).layer;
+      layers_.push_back({n, 4 * n, 4 * n + 1, 4 * n + 2, 4 * n + 3,
+                         weights.vector(name + ".input_layernorm.weight"),
+                         weights.vector(name + ".post_attention_layernorm.weight"),
+                         config.windows[n]});
+    }
+  }
+
+ private:
+  std::size_t longest() const override { return Caps::context; }
+  std::size_t other_bytes() const override {
+    return (2 * layers_.size() + 1) * config_.width * sizeof(float);
+  }
+
+  void run(const Step& step, MatrixView<float> x) const override {
+    Workspace work = workspace(x.rows());
+    rope_.turn(step.positions, work.angles);
+    embedding().embed(step.tokens, x);
+    for (const Layer& layer : layers_) {
+      attention(layer, x, step, work);
+      mlp(layer, x, step, work);
+    }
+  }
+
+  void attention(const Layer& layer, MatrixView<float> x, const Step& step, Workspace& w) const {
+    rms_norm(x, layer.attention_norm, w.normed, step.pool);
+    project(layer.qkv, w.normed.view(), {w.q.view(), w.k.view(), w.v.view()}, step);
+    kernels::apply_rope(w.angles, config_.head_width, w.q.view());
+    kernels::apply_rope(w.angles, config_.head_width, w.k.view());
+    attend(layer.number, layer.window, w.q.view(), w.k.view(), w.v.view(), w.attended.view(), step);
+    project(layer.output, w.attended.view(), {w.delta.view()}, step);
+    add(w.delta.view(), x, step);
+  }
+
+  /// down(silu(gate(x)) * up(x)): SwiGLU (Shazeer 2020, arXiv 2002.05202).
+  void mlp(const Layer& layer, MatrixView<float> x, const Step& step, Workspace& w) const {
+    rms_norm(x, layer.mlp_norm, w.normed, step.pool);
+    project(layer.gate_up, w.normed.view(), {w.gate.view(), w.up.view()}, step);
+    kernels::silu_mul(*kernels().rows, w.gate.view(), w.up.view(), w.gate.view(), step.pool);
+    project(layer.down, w.gate.view(), {w.delta.view()}, step);
+    add(w.delta.view(), x, step);
+  }
+
+  void finish(MatrixView<float> x, ThreadPool& pool) const override {
+    kernels::rms_norm(*kernels().rows, x, final_norm_, epsilon_, x, pool);
+  }
+
+  void rms_norm(MatrixView<const float> x, std::span<const float> weight, Matrix& y,
+                ThreadPool& pool) const {
+    kernels::rms_norm(*kernels().rows, x, weight, epsilon_, y.view(), pool);
+  }
+
+  Workspace workspace(std::size_t tokens) const {
+    const std::size_t queries = config_.heads * config_.head_width;
+    const std::size_t keys = config_.kv_heads * config_.head_width;
+    Workspace w;
+    w.normed.resize(tokens, config_.width);
+    w.q.resize(tokens, queries);
+    w.attended.resize(tokens, queries);
+    w.k.resize(tokens, keys);
+    w.v.resize(tokens, keys);
+    w.gate.resize(tokens, config_.intermediate);
+    w.up.resize(tokens, config_.intermediate);
+    w.delta.resize(tokens, config_.width);
+    return w;
+  }
+
+  LlamaConfig config_;
+  kernels::Rope rope_;
+  float epsilon_;
+  std::vector<Layer> layers_;
+  std::vector<float> final_norm_;
+};
+
+std::unique_ptr<Model> load(const ModelSpec& spec, const WeightReader& weights, Isa isa,
+                            Progress& progress) {
+  return std::make_unique<Llama>(spec,
+                                 read_llama_config(Json::parse(spec.config_json), "config.json"),
+                                 weights, isa, progress);
+}
+
+constexpr HfName kHf[] = {{"llama", "LlamaForCausalLM"},
+                          {"mistral", "MistralForCausalLM"},
+                          {"qwen2", "Qwen2ForCausalLM"}};
+constexpr GgufName kGguf[] = {{"llama", true}, {"qwen2", false}};
+
+}  // namespace
+
+constinit const Architecture kLlama = {.name = "llama",
+                                       .hf = kHf,
+                                       .gguf = kGguf,
+                                       .config_of_gguf = llama_config_of_gguf,
+                                       .spec = llama_spec,
+                                       .load = load};
+
+}  // namespace tender::model

@@ -1,0 +1,187 @@
+#include "model/blocks/decoder.h"
+
+#include <algorithm>
+#include <cmath>
+#include <new>
+#include <set>
+
+#include "base/contracts.h"
+#include "base/error.h"
+#include "kernels/rows/rows.h"
+
+namespace tender::model {
+
+DecoderSequence::DecoderSequence(std::size_t layers, kernels::AttentionShape shape,
+                                 std::size_t capacity)
+    : capacity_(capacity) {
+  layers_.reserve(layers);
+  for (std::size_t n = 0; n < layers; ++n) layers_.emplace_back(shape, capacity);
+}
+
+void DecoderSequence::truncate(std::size_t tokens) {
+  require(tokens <= tokens_, "a sequence is only shortened");
+  tokens_ = tokens;
+  begin_pass();
+}
+
+void DecoderSequence::begin_pass() {
+  for (kernels::KvF32& layer : layers_) layer.truncate(tokens_);
+}
+
+std::size_t DecoderSequence::bytes() const {
+  std::size_t sum = 0;
+  for (const kernels::KvF32& layer : layers_) sum += layer.bytes();
+  return sum;
+}
+
+namespace {
+
+/// A batch as one list of rows, all sequences one after another.
+struct FlatBatch {
+  std::vector<TokenId> tokens;
+  std::vector<std::int32_t> positions;
+  std::vector<Segment> segments;
+  std::vector<std::size_t> wanted;  ///< rows whose logits are wanted
+};
+
+void check_item(const BatchItem& item, std::size_t vocabulary) {
+  require(item.sequence != nullptr, "a batch item has a sequence");
+  for (const TokenId token : item.tokens)
+    if (token < 0 || static_cast<std::size_t>(token) >= vocabulary)
+      fail(ErrorKind::invalid_argument,
+           {.code = "TOKEN_ID",
+            .found = std::to_string(token),
+            .expected = fmt::format("an id in [0, {})", vocabulary),
+            .hint = "the ids belong to the tokenizer of another model"},
+           "token id {}: expected one in [0, {})", token, vocabulary);
+  const std::size_t room = item.sequence->capacity() - item.sequence->tokens();
+  if (item.tokens.size() > room)
+    fail(ErrorKind::invalid_argument,
+         {.code = "CONTEXT_FULL",
+          .found = fmt::format("{} more tokens", item.tokens.size()),
+          .expected = fmt::format("at most {}", room),
+          .hint = "ask for a longer context (--context), or give less text"},
+         "{} tokens do not fit: the context of {} holds {} already", item.tokens.size(),
+         item.sequence->capacity(), item.sequence->tokens());
+}
+
+FlatBatch flatten(std::span<const BatchItem> batch, std::size_t vocabulary) {
+  FlatBatch flat;
+  std::set<const Sequence*> seen;
+  for (const BatchItem& item : batch) {
+    check_item(item, vocabulary);
+    require(seen.insert(item.sequence).second, "a sequence stands once in a batch");
+    auto* sequence = dynamic_cast<DecoderSequence*>(item.sequence);
+    require(sequence != nullptr, "the sequence was made by this model");
+    const std::size_t begin = flat.tokens.size();
+    for (std::size_t i = 0; i < item.tokens.size(); ++i) {
+      flat.tokens.push_back(item.tokens[i]);
+      flat.positions.push_back(static_cast<std::int32_t>(sequence->tokens() + i));
+      if (i >= item.logits_from) flat.wanted.push_back(begin + i);
+    }
+    if (!item.tokens.empty()) flat.segments.push_back({sequence, begin, item.tokens.size()});
+  }
+  return flat;
+}
+
+}  // namespace
+
+Decoder::Decoder(const ModelSpec& spec, const std::string& embedding, const WeightReader& weights,
+                 Isa isa, Progress& progress)
+    : spec_(spec),
+      kernels_(kernels::best_float_kernels(isa)),
+      embedding_(weights, embedding, "lm_head.weight", spec.info.tied_head, *kernels_.gemm),
+      sites_(load_sites(spec, weights, isa, progress)),
+      score_scale_(static_cast<float>(1 / std::sqrt(static_cast<double>(spec.info.head_width)))) {}
+
+std::unique_ptr<Sequence> Decoder::sequence(std::size_t context) const {
+  if (context == 0 || context > longest())
+    fail(ErrorKind::invalid_argument,
+         {.code = "CONTEXT",
+          .found = std::to_string(context),
+          .expected = fmt::format("1 to {}", longest()),
+          .hint = "the model cannot place more tokens"},
+         "a context of {} tokens: expected 1 to {}", context, longest());
+  const ModelInfo& i = info();
+  try {
+    return std::make_unique<DecoderSequence>(
+        i.layers, kernels::AttentionShape{i.heads, i.kv_heads, i.head_width}, context);
+  } catch (const std::bad_alloc&) {
+    fail(ErrorKind::invalid_argument,
+         {.code = "CONTEXT",
+          .found = std::to_string(context),
+          .hint = "ask for a shorter context (--context)"},
+         "there is no memory for the keys and values of {} tokens", context);
+  }
+}
+
+void Decoder::forward(std::span<const BatchItem> batch, Matrix& hidden, ThreadPool& pool,
+                      SiteObserver* observer) const {
+  const FlatBatch flat = flatten(batch, info().vocabulary);
+  hidden.resize(flat.wanted.size(), info().width);
+  if (flat.tokens.empty()) return;
+  for (const Segment& segment : flat.segments) segment.sequence->begin_pass();
+  Matrix x(flat.tokens.size(), info().width);
+  run({flat.tokens, flat.positions, flat.segments, pool, observer}, x.view());
+  for (const Segment& segment : flat.segments) segment.sequence->end_pass(segment.count);
+  for (std::size_t i = 0; i < flat.wanted.size(); ++i)
+    std::ranges::copy(x.row(flat.wanted[i]), hidden.row(i).begin());
+  finish(hidden.view(), pool);
+}
+
+void Decoder::logits(MatrixView<const float> hidden, MatrixView<float> logits,
+                     ThreadPool& pool) const {
+  require(hidden.cols() == info().width && logits.cols() == info().vocabulary &&
+              hidden.rows() == logits.rows(),
+          "logits[tokens, vocabulary] = hidden[tokens, width] * head^T");
+  if (hidden.rows() > 0) project_head(hidden, logits, pool);
+}
+
+void Decoder::project_head(MatrixView<const float> hidden, MatrixView<float> logits,
+                           ThreadPool& pool) const {
+  embedding_.logits(hidden, logits, pool);
+}
+
+std::size_t Decoder::resident_bytes() const {
+  std::size_t sum = embedding_.bytes() + other_bytes();
+  for (const LoadedSite& site : sites_) {
+    sum += site.packed->bytes();
+    for (const std::vector<float>& bias : site.biases) sum += bias.size() * sizeof(float);
+  }
+  return sum;
+}
+
+void Decoder::project(std::size_t site, MatrixView<const float> rows,
+                      std::initializer_list<MatrixView<float>> outs, const Step& step) const {
+  const LoadedSite& loaded = sites_[site];
+  if (step.observer != nullptr)
+    for (const Segment& s : step.segments)
+      step.observer->observe(
+          site, {rows.rows_from(s.begin, s.count), step.positions.subspan(s.begin, s.count)});
+  std::vector<quant::SiteOutput> outputs;
+  for (const MatrixView<float>& out : outs)
+    outputs.push_back({out, {loaded.biases[outputs.size()]}});
+  loaded.packed->matmul({rows, step.positions}, outputs, step.pool);
+}
+
+void Decoder::attend(std::size_t n, std::size_t window, MatrixView<const float> q,
+                     MatrixView<const float> k, MatrixView<const float> v,
+                     MatrixView<float> attended, const Step& step) const {
+  for (const Segment& s : step.segments) {
+    kernels::KvF32& cache = s.sequence->layer(n);
+    const std::size_t first = cache.tokens();
+    cache.append(k.rows_from(s.begin, s.count), v.rows_from(s.begin, s.count));
+    kernels::attend(*kernels_.attention, cache,
+                    {.q = q.rows_from(s.begin, s.count),
+                     .first_position = first,
+                     .scale = score_scale_,
+                     .window = window},
+                    attended.rows_from(s.begin, s.count), step.pool);
+  }
+}
+
+void Decoder::add(MatrixView<const float> delta, MatrixView<float> x, const Step& step) const {
+  kernels::add(*kernels_.rows, x, delta, x, step.pool);
+}
+
+}  // namespace tender::model

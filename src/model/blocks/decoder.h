@@ -1,0 +1,107 @@
+#pragma once
+
+#include <initializer_list>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kernels/attention_f32/attention_f32.h"
+#include "kernels/float_kernels.h"
+#include "model/blocks/embedding.h"
+#include "model/blocks/sites.h"
+#include "model/model.h"
+
+namespace tender::model {
+
+/// The KV cache of a decoder: one for each layer.
+class DecoderSequence : public Sequence {
+ public:
+  DecoderSequence(std::size_t layers, kernels::AttentionShape shape, std::size_t capacity);
+
+  std::size_t tokens() const override { return tokens_; }
+  std::size_t capacity() const override { return capacity_; }
+  void truncate(std::size_t tokens) override;
+  std::size_t bytes() const override;
+
+  kernels::KvF32& layer(std::size_t n) { return layers_[n]; }
+  /// Drops what a pass that failed has left in some layers.
+  void begin_pass();
+  void end_pass(std::size_t added) { tokens_ += added; }
+
+ private:
+  std::vector<kernels::KvF32> layers_;
+  std::size_t capacity_;
+  std::size_t tokens_ = 0;
+};
+
+/// The rows of one sequence in a pass.
+struct Segment {
+  DecoderSequence* sequence;
+  std::size_t begin;  ///< its first row among all
+  std::size_t count;
+};
+
+/// What all layers of one forward pass share: its tokens, all sequences one after another.
+struct Step {
+  std::span<const TokenId> tokens;          ///< [tokens]
+  std::span<const std::int32_t> positions;  ///< [tokens], each counted in its own sequence
+  std::span<const Segment> segments;
+  ThreadPool& pool;
+  SiteObserver* observer;  ///< may be null
+};
+
+/// A decoder-only transformer: embedding, equal layers, final norm, head. An architecture fills in
+/// what happens in between.
+class Decoder : public Model {
+ public:
+  const ModelInfo& info() const override { return spec_.info; }
+  std::span<const SiteSpec> sites() const override { return spec_.sites; }
+  const quant::PackedSite& site(std::size_t index) const override { return *sites_[index].packed; }
+  std::unique_ptr<Sequence> sequence(std::size_t context) const override;
+  void forward(std::span<const BatchItem> batch, Matrix& hidden, ThreadPool& pool,
+               SiteObserver* observer) const override;
+  void logits(MatrixView<const float> hidden, MatrixView<float> logits,
+              ThreadPool& pool) const override;
+  std::size_t resident_bytes() const override;
+
+ protected:
+  /// @param embedding  name of the tensor that is the token embedding
+  Decoder(const ModelSpec& spec, const std::string& embedding, const WeightReader& weights, Isa isa,
+          Progress& progress);
+
+  /// Longest sequence that the architecture can place.
+  virtual std::size_t longest() const = 0;
+  /// x = the embedded tokens after all layers. @param x  [tokens, width], not initialised
+  virtual void run(const Step& step, MatrixView<float> x) const = 0;
+  /// What stands between the last layer and the head: the final norm. @param x  [tokens, width], in
+  /// place
+  virtual void finish(MatrixView<float> x, ThreadPool& pool) const = 0;
+  /// The head alone. @param hidden  [tokens, width], finished
+  virtual void project_head(MatrixView<const float> hidden, MatrixView<float> logits,
+                            ThreadPool& pool) const;
+  /// Memory of what the architecture keeps beside sites, embedding and head.
+  virtual std::size_t other_bytes() const = 0;
+
+  /// outs[l] = rows * W[l]^T + bias[l] for the linear layers of a site.
+  void project(std::size_t site, MatrixView<const float> rows,
+               std::initializer_list<MatrixView<float>> outs, const Step& step) const;
+  /// attended = softmax(q K^T / sqrt(head_width)) V, after k and v have joined the caches of layer
+  /// n.
+  void attend(std::size_t n, std::size_t window, MatrixView<const float> q,
+              MatrixView<const float> k, MatrixView<const float> v, MatrixView<float> attended,
+              const Step& step) const;
+  /// x += delta, the residual stream.
+  void add(MatrixView<const float> delta, MatrixView<float> x, const Step& step) const;
+
+  const Embedding& embedding() const { return embedding_; }
+  const kernels::FloatKernels& kernels() const { return kernels_; }
+
+ private:
+  ModelSpec spec_;
+  kernels::FloatKernels kernels_;
+  Embedding embedding_;
+  std::vector<LoadedSite> sites_;
+  float score_scale_;
+};
+
+}  // namespace tender::model

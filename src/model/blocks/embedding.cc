@@ -1,0 +1,67 @@
+#include "model/blocks/embedding.h"
+
+#include <algorithm>
+
+#include "base/contracts.h"
+
+namespace tender::model {
+namespace {
+
+/// Rows that are turned into float32 at once: enough for the panels, little memory.
+constexpr std::size_t kRowsAtOnce = 16 * kernels::PanelsF32::kWidth;
+
+}  // namespace
+
+kernels::PanelsF32 read_panels(const WeightReader& weights, const std::string& name) {
+  const Shape& shape = weights.stored(name).shape;
+  kernels::PanelsF32 panels(LinearShape{shape[0], shape[1]});
+  Matrix rows(std::min<std::size_t>(kRowsAtOnce, shape[0]), shape[1]);
+  for (std::size_t first = 0; first < shape[0]; first += kRowsAtOnce) {
+    const auto some =
+        rows.view().rows_from(0, std::min<std::size_t>(kRowsAtOnce, shape[0] - first));
+    weights.read(name, first, some);
+    panels.put(first, some);
+  }
+  weights.release(name);
+  return panels;
+}
+
+StoredRows::StoredRows(const WeightReader& weights, const std::string& name)
+    : tensor_(weights.stored(name)) {
+  bytes_.assign(tensor_.bytes.begin(), tensor_.bytes.end());
+  tensor_.bytes = bytes_;  // a moved vector keeps its memory, so the span stays right
+  weights.release(name);
+}
+
+void StoredRows::read(std::size_t row, std::span<float> out) const {
+  io::rows_to_float32(tensor_, row, 1, out);
+}
+
+Embedding::Embedding(const WeightReader& weights, const std::string& table, const std::string& head,
+                     bool tied, const kernels::GemmF32Kernel& kernel)
+    : kernel_(kernel), head_(read_panels(weights, tied ? table : head)) {
+  if (!tied) table_.emplace_back(weights, table);
+}
+
+std::size_t Embedding::bytes() const {
+  return head_.bytes() + (table_.empty() ? 0 : table_.front().bytes());
+}
+
+void Embedding::embed(std::span<const TokenId> tokens, MatrixView<float> rows) const {
+  require(rows.rows() == tokens.size() && rows.cols() == width(),
+          "rows[tokens, width] = table[tokens]");
+  for (std::size_t t = 0; t < tokens.size(); ++t) {
+    const auto token = static_cast<std::size_t>(tokens[t]);
+    if (table_.empty())
+      head_.take(token, rows.rows_from(t, 1));
+    else
+      table_.front().read(token, rows.row(t));
+  }
+}
+
+void Embedding::logits(MatrixView<const float> hidden, MatrixView<float> logits,
+                       ThreadPool& pool) const {
+  kernels::gemm_f32(kernel_, hidden, head_, {}, logits, pool);
+}
+
+}  // namespace tender::model

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "model/model.h"
+
+namespace tender::model {
+
+/// A site that is ready to run, and the biases of its linear layers.
+struct LoadedSite {
+  std::unique_ptr<quant::PackedSite> packed;
+  std::vector<std::vector<float>> biases;  ///< [linears], each [out] or empty
+};
+
+/// Reads all sites of a model, quantized or in float32, and prepares them for `isa`. The pages of
+/// the files are given back as it goes, so that the model is never in memory twice.
+std::vector<LoadedSite> load_sites(const ModelSpec& spec, const WeightReader& weights, Isa isa,
+                                   Progress& progress);
+
+}  // namespace tender::model

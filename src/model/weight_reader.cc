@@ -1,0 +1,327 @@
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/contracts.h"
+#include "base/error.h"
+#include "base/mapped_file.h"
+#include "model/model.h"
+#include "model/part_reader.h"
+#include "model/quantization_config.h"
+#include "quant/registry.h"
+
+namespace tender::model {
+namespace {
+
+constexpr std::string_view kHead = "lm_head.weight";
+constexpr std::string_view kBody = "model.";
+
+/// Tensors that say nothing the configuration does not say (checkpoints 4.3).
+bool is_benign(std::string_view name) {
+  return name.ends_with("rotary_emb.inv_freq") || name.ends_with(".attn.bias") ||
+         name.ends_with(".attn.masked_bias") || name == "rope_freqs.weight" ||
+         name.ends_with(".attn_rot_embd.weight");
+}
+
+/// At most eight names, then how many more.
+std::string some_of(const std::vector<std::string>& names) {
+  constexpr std::size_t kShown = 8;
+  std::string text;
+  for (std::size_t i = 0; i < std::min(kShown, names.size()); ++i)
+    text += (i > 0 ? ", " : "") + quote(names[i]);
+  if (names.size() > kShown) text += fmt::format(" and {} more", names.size() - kShown);
+  return text;
+}
+
+struct Entry {
+  const TensorInfo* stored;
+  std::size_t rotary_heads;
+};
+
+}  // namespace
+
+struct WeightReader::Impl {
+  const io::Checkpoint& checkpoint;
+  std::map<std::string, Entry, std::less<>> entries;
+  std::map<std::string, SiteMethod> quantized;
+  PartIndex parts;
+
+  Impl(const io::Checkpoint& given, const ModelSpec& spec) : checkpoint(given) {
+    if (checkpoint.config() != nullptr)
+      quantized = read_quantization_config(*checkpoint.config(), spec);
+    std::set<std::string> packed;
+    for (const SiteSpec& site : spec.sites)
+      if (quantized.contains(site.name))
+        for (const std::string& linear : site.linears) packed.insert(linear + ".weight");
+    std::set<const TensorInfo*> claimed = claim(spec, packed);
+    check_tied_head(spec, claimed);
+    index_parts(spec, claimed);
+    check_extras(claimed);
+  }
+
+  std::string code(std::string_view name) const {
+    return (checkpoint.gguf() != nullptr ? "GG_" : "HF_") + std::string(name);
+  }
+
+  /// A tensor by the name its container gives it. Bodies saved without their head lack "model.".
+  const TensorInfo* locate(const TensorSpec& tensor) const {
+    const TensorSource& source = checkpoint.tensors();
+    if (checkpoint.gguf() != nullptr)
+      return tensor.gguf.empty() ? nullptr : source.find(tensor.gguf);
+    if (const TensorInfo* found = source.find(tensor.name)) return found;
+    if (!tensor.name.starts_with(kBody)) return nullptr;
+    return source.find(std::string_view(tensor.name).substr(kBody.size()));
+  }
+
+  std::set<const TensorInfo*> claim(const ModelSpec& spec, const std::set<std::string>& packed) {
+    std::set<const TensorInfo*> claimed;
+    std::vector<std::string> missing;
+    for (const TensorSpec& tensor : spec.tensors) {
+      if (packed.contains(tensor.name)) continue;
+      const TensorInfo* stored = locate(tensor);
+      if (stored == nullptr) {
+        if (!tensor.optional)
+          missing.push_back(checkpoint.gguf() != nullptr ? tensor.gguf : tensor.name);
+        continue;
+      }
+      check_form(tensor, *stored);
+      claimed.insert(stored);
+      entries.emplace(tensor.name,
+                      Entry{stored, checkpoint.gguf() != nullptr ? tensor.rotary_heads : 0});
+    }
+    if (!missing.empty()) refuse_missing(missing);
+    return claimed;
+  }
+
+  [[noreturn]] void refuse_missing(const std::vector<std::string>& missing) const {
+    const bool head = missing.size() == 1 && missing.front() == kHead;
+    fail(ErrorKind::corrupt_file,
+         {.code = code("TENSOR_MISSING"),
+          .file = checkpoint.path().filename().string(),
+          .item = missing.front(),
+          .found = fmt::format("{} missing", missing.size()),
+          .expected = "all tensors that the configuration demands",
+          .hint = head ? "the embedding is not tied (tie_word_embeddings is false), so the head "
+                         "must be there"
+                       : "the download is incomplete, or config.json belongs to another model"},
+         "{} of the model's tensors {} missing: {}", missing.size(),
+         missing.size() == 1 ? "is" : "are", some_of(missing));
+  }
+
+  void check_form(const TensorSpec& tensor, const TensorInfo& stored) const {
+    const std::string file = checkpoint.tensors().file_of(stored);
+    if (stored.shape != tensor.shape) {
+      const bool rows = stored.shape.size() == 2 && tensor.shape.size() == 2 &&
+                        stored.shape[1] == tensor.shape[1] &&
+                        (tensor.name.ends_with("embed_tokens.weight") || tensor.name == kHead);
+      fail(ErrorKind::corrupt_file,
+           {.code = rows && checkpoint.gguf() == nullptr ? "HF_VOCAB_ROWS" : code("TENSOR_SHAPE"),
+            .file = file,
+            .item = stored.name,
+            .found = to_string(stored.shape),
+            .expected = to_string(tensor.shape),
+            .hint = rows ? "vocab_size must be the number of rows of the embedding"
+                         : "the configuration belongs to another model"},
+           "tensor {} has shape {}: expected {}", quote(stored.name), to_string(stored.shape),
+           to_string(tensor.shape));
+    }
+    if (!io::is_computable(stored.type))
+      fail(checkpoint.gguf() != nullptr ? ErrorKind::unsupported : ErrorKind::corrupt_file,
+           {.code = code("TENSOR_DTYPE"),
+            .file = file,
+            .item = stored.name,
+            .found = std::string(to_string(stored.type)),
+            .expected = "a float type that this build computes with",
+            .hint = "convert the model to F16, BF16 or F32 with the tool that made it"},
+           "tensor {} is stored as {}, which this build cannot compute with", quote(stored.name),
+           to_string(stored.type));
+  }
+
+  /// A head beside a tied embedding must be that embedding.
+  void check_tied_head(const ModelSpec& spec, std::set<const TensorInfo*>& claimed) const {
+    if (!spec.info.tied_head) return;
+    const TensorInfo* head = checkpoint.tensors().find(kHead);
+    if (head == nullptr) return;
+    const TensorInfo& embedding = *claimed_embedding(spec);
+    claimed.insert(head);
+    bool equal = head->shape == embedding.shape && io::is_computable(head->type);
+    if (equal && head->type == embedding.type)
+      equal = std::memcmp(head->bytes.data(), embedding.bytes.data(), head->bytes.size()) == 0;
+    else if (equal)
+      equal = equal_rows(*head, embedding);
+    if (equal) return;
+    fail(ErrorKind::corrupt_file,
+         {.code = "HF_TIED_CONFLICT",
+          .file = checkpoint.tensors().file_of(*head),
+          .item = std::string(kHead),
+          .found = "other values than those of the embedding",
+          .expected = "equal values, or tie_word_embeddings false",
+          .hint = "set tie_word_embeddings to false if the head is really its own"},
+         "config.json ties the head to the embedding, but {} differs from it", kHead);
+  }
+
+  const TensorInfo* claimed_embedding(const ModelSpec& spec) const {
+    for (const TensorSpec& tensor : spec.tensors)
+      if (tensor.name.ends_with("embed_tokens.weight")) return entries.at(tensor.name).stored;
+    contract_violated("an architecture with a tied head has an embedding", __FILE__, __LINE__);
+  }
+
+  static bool equal_rows(const TensorInfo& a, const TensorInfo& b) {
+    std::vector<float> x(a.shape[1]);
+    std::vector<float> y(a.shape[1]);
+    for (std::uint64_t row = 0; row < a.shape[0]; ++row) {
+      io::rows_to_float32(a, row, 1, x);
+      io::rows_to_float32(b, row, 1, y);
+      if (std::memcmp(x.data(), y.data(), x.size() * sizeof(float)) != 0) return false;
+    }
+    return true;
+  }
+
+  /// Whatever stands under the name of a quantized site or layer is a part of it.
+  void index_parts(const ModelSpec& spec, std::set<const TensorInfo*>& claimed) {
+    std::set<std::string, std::less<>> owners;
+    for (const SiteSpec& site : spec.sites)
+      if (quantized.contains(site.name)) {
+        owners.insert(site.name);
+        owners.insert(site.linears.begin(), site.linears.end());
+      }
+    for (const TensorInfo& tensor : checkpoint.tensors().tensors()) {
+      const auto dot = tensor.name.rfind('.');
+      if (dot == std::string::npos || claimed.contains(&tensor)) continue;
+      const std::string_view part = std::string_view(tensor.name).substr(dot + 1);
+      const std::string_view owner = std::string_view(tensor.name).substr(0, dot);
+      if (part == "weight" || part == "bias" || !owners.contains(owner)) continue;
+      parts.add(owner, part, tensor);
+      claimed.insert(&tensor);
+    }
+  }
+
+  void check_extras(const std::set<const TensorInfo*>& claimed) const {
+    std::vector<std::string> extras;
+    for (const TensorInfo& tensor : checkpoint.tensors().tensors())
+      if (!claimed.contains(&tensor) && !is_benign(tensor.name)) extras.push_back(tensor.name);
+    if (!extras.empty()) refuse_extra(extras);
+  }
+
+  [[noreturn]] void refuse_extra(const std::vector<std::string>& extras) const {
+    fail(ErrorKind::corrupt_file,
+         {.code = code("TENSOR_EXTRA"),
+          .file = checkpoint.path().filename().string(),
+          .item = extras.front(),
+          .found = fmt::format("{} unexpected", extras.size()),
+          .expected = "only tensors that the configuration demands",
+          .hint = "the model has parts that its configuration does not name; leaving them out "
+                  "would change it"},
+         "{} {} no place in this architecture: {}", extras.size(),
+         extras.size() == 1 ? "tensor has" : "tensors have", some_of(extras));
+  }
+
+  const Entry& at(const std::string& name) const {
+    const auto found = entries.find(name);
+    require(found != entries.end(), "only tensors of the architecture are read");
+    return found->second;
+  }
+};
+
+WeightReader::WeightReader(const io::Checkpoint& checkpoint, const ModelSpec& spec)
+    : impl_(std::make_unique<Impl>(checkpoint, spec)) {}
+WeightReader::~WeightReader() = default;
+
+bool WeightReader::has(const std::string& name) const { return impl_->entries.contains(name); }
+const TensorInfo& WeightReader::stored(const std::string& name) const {
+  return *impl_->at(name).stored;
+}
+void WeightReader::release(const std::string& name) const {
+  MappedFile::release(stored(name).bytes);
+}
+
+namespace {
+
+/// Where a row of Hugging Face's order stands in a file with interleaved pairs: of head h, row
+/// j * d/2 + i is row 2i + j there, j in {0, 1} (checkpoints 6.4).
+std::uint64_t interleaved_row(std::uint64_t row, std::uint64_t head_width) {
+  const std::uint64_t within = row % head_width;
+  return row - within + 2 * (within % (head_width / 2)) + within / (head_width / 2);
+}
+
+}  // namespace
+
+void WeightReader::read(const std::string& name, std::size_t first, MatrixView<float> rows) const {
+  const Entry& entry = impl_->at(name);
+  const TensorInfo& tensor = *entry.stored;
+  const bool vector = tensor.shape.size() == 1;
+  const std::uint64_t height = vector ? 1 : tensor.shape[0];
+  require(rows.cols() == tensor.shape.back() && first + rows.rows() <= height,
+          "rows lie inside the tensor");
+  if (entry.rotary_heads == 0) {
+    if (rows.stride() == rows.cols()) {
+      io::rows_to_float32(tensor, first, rows.rows(), {rows.data(), rows.rows() * rows.cols()});
+      return;
+    }
+    for (std::size_t r = 0; r < rows.rows(); ++r)
+      io::rows_to_float32(tensor, first + r, 1, rows.row(r));
+    return;
+  }
+  const std::uint64_t head_width = tensor.shape[0] / entry.rotary_heads;
+  if (!vector) {
+    for (std::size_t r = 0; r < rows.rows(); ++r)
+      io::rows_to_float32(tensor, interleaved_row(first + r, head_width), 1, rows.row(r));
+    return;
+  }
+  std::vector<float> stored(tensor.shape[0]);
+  io::to_float32(tensor, stored);
+  for (std::size_t i = 0; i < rows.rows() * rows.cols(); ++i)
+    rows(0, i) = stored[interleaved_row(i, head_width)];
+}
+
+std::vector<float> WeightReader::vector(const std::string& name) const {
+  std::vector<float> values(stored(name).elements());
+  read(name, 0, MatrixView<float>(values.data(), 1, values.size()));
+  return values;
+}
+
+Matrix WeightReader::matrix(const std::string& name) const {
+  const Shape& shape = stored(name).shape;
+  Matrix values(shape.size() == 1 ? 1 : shape[0], shape.back());
+  read(name, 0, values.view());
+  return values;
+}
+
+bool WeightReader::is_quantized(const SiteSpec& site) const {
+  return impl_->quantized.contains(site.name);
+}
+
+std::unique_ptr<quant::PackedSite> WeightReader::packed(const SiteSpec& site) const {
+  require(is_quantized(site), "only quantized sites are packed");
+  const std::string& method = impl_->quantized.at(site.name).method;
+  PartReader shared(impl_->parts, site.name);
+  std::vector<PartReader> readers;
+  for (const std::string& linear : site.linears) readers.emplace_back(impl_->parts, linear);
+  std::vector<const PartSource*> sources;
+  for (const PartReader& reader : readers) sources.push_back(&reader);
+  auto packed = quant::method_of_checkpoint(method, "config.json").load(shared, sources);
+
+  std::vector<std::string> unread = impl_->parts.never_read(site.name);
+  for (const std::string& linear : site.linears)
+    for (std::string& name : impl_->parts.never_read(linear)) unread.push_back(std::move(name));
+  if (!unread.empty()) impl_->refuse_extra(unread);
+
+  require(packed->linears() == site.linears.size(), "a method loads every layer of a site");
+  for (std::size_t l = 0; l < site.linears.size(); ++l)
+    if (const LinearShape expected{site.shape.outs[l], site.shape.in}; packed->shape(l) != expected)
+      fail(ErrorKind::corrupt_file,
+           {.code = "CK_PART_SHAPE",
+            .item = site.linears[l],
+            .found = fmt::format("[{}, {}]", packed->shape(l).out, packed->shape(l).in),
+            .expected = fmt::format("[{}, {}]", expected.out, expected.in),
+            .hint = "the checkpoint is damaged; quantize again"},
+           "{} is packed as [{}, {}]: expected [{}, {}]", site.linears[l], packed->shape(l).out,
+           packed->shape(l).in, expected.out, expected.in);
+  impl_->parts.release(site.name);
+  for (const std::string& linear : site.linears) impl_->parts.release(linear);
+  return packed;
+}
+
+}  // namespace tender::model
