@@ -26,4 +26,21 @@ std::string xxh3_hex(std::span<const std::byte> bytes) {
   return fmt::format("{:016x}", XXH3_64bits(bytes.data(), bytes.size()));
 }
 
+struct Xxh3::State {
+  XXH3_state_t* state = XXH3_createState();
+  State() = default;
+  ~State() { XXH3_freeState(state); }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+};
+
+Xxh3::Xxh3() : state_(std::make_unique<State>()) { XXH3_64bits_reset(state_->state); }
+Xxh3::~Xxh3() = default;
+
+void Xxh3::update(std::span<const std::byte> bytes) {
+  XXH3_64bits_update(state_->state, bytes.data(), bytes.size());
+}
+
+std::string Xxh3::hex() const { return fmt::format("{:016x}", XXH3_64bits_digest(state_->state)); }
+
 }  // namespace tender

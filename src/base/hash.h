@@ -16,4 +16,20 @@ std::string sha256_hex(std::string_view text);
 /// XXH3, 64 bits, as 16 lower-case hexadecimal digits: integrity of stored tensors, no security.
 std::string xxh3_hex(std::span<const std::byte> bytes);
 
+/// The same for bytes that come in pieces.
+class Xxh3 {
+ public:
+  Xxh3();
+  ~Xxh3();
+  Xxh3(const Xxh3&) = delete;
+  Xxh3& operator=(const Xxh3&) = delete;
+
+  void update(std::span<const std::byte> bytes);
+  std::string hex() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
 }  // namespace tender

@@ -14,6 +14,17 @@ TEST(HashTest, MatchesThePublishedValues) {
   EXPECT_EQ(xxh3_hex(std::span<const std::byte>()), "2d06800538d394c2");
 }
 
+TEST(HashTest, PiecesGiveTheHashOfTheWhole) {
+  const std::string text(5000, 'x');
+  const auto bytes = std::as_bytes(std::span(text));
+  Xxh3 pieces;
+  pieces.update(bytes.first(1));
+  pieces.update({});
+  pieces.update(bytes.subspan(1));
+  EXPECT_EQ(pieces.hex(), xxh3_hex(bytes));
+  EXPECT_EQ(Xxh3().hex(), xxh3_hex({}));
+}
+
 TEST(QuoteTest, ControlCharactersAreEscapedAndLongTextsCut) {
   EXPECT_EQ(quote("a\nb'"), "'a\\x0ab\\x27'");
   EXPECT_EQ(quote(std::string(100, 'x'), 3), "'xxx' … (100 bytes)");

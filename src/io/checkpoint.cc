@@ -24,7 +24,8 @@ std::unique_ptr<Checkpoint> open_checkpoint(const std::filesystem::path& path, N
         .offset = 0,
         .found = "a file that begins with " + begin,
         .expected = "a GGUF file, a safetensors file or a Hugging Face directory",
-        .hint = "give the model's .gguf or .safetensors file, or the directory with its config.json"},
+        .hint =
+            "give the model's .gguf or .safetensors file, or the directory with its config.json"},
        "is neither a GGUF nor a safetensors file: it begins with {}", begin);
 }
 

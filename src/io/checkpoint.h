@@ -28,7 +28,8 @@ class Checkpoint {
   const std::filesystem::path& path() const { return path_; }
   virtual const TensorSource& tensors() const = 0;
 
-  /// Metadata of a GGUF file by key (all parts of a split model are one checkpoint); null otherwise.
+  /// Metadata of a GGUF file by key (all parts of a split model are one checkpoint); null
+  /// otherwise.
   virtual const class GgufMetadata* gguf() const { return nullptr; }
   /// config.json of a directory, an object; null otherwise.
   virtual const Json* config() const { return nullptr; }
@@ -56,11 +57,26 @@ enum class Need : std::uint8_t {
 /// Opens a GGUF file (given any part of a split one), a Hugging Face directory or a bare
 /// safetensors file; the kind is read from the bytes, never from the name.
 /// @throws Error with the codes of docs/errors.md (checkpoints 8.1 to 8.3)
-std::unique_ptr<Checkpoint> open_checkpoint(const std::filesystem::path& path, Need need = Need::model);
+std::unique_ptr<Checkpoint> open_checkpoint(const std::filesystem::path& path,
+                                            Need need = Need::model);
 
 /// One value of GGUF metadata. Integers keep their sign but not their width; arrays are flat.
 struct GgufValue {
-  enum class Type : std::uint8_t { u8, i8, u16, i16, u32, i32, f32, boolean, string, array, u64, i64, f64 };
+  enum class Type : std::uint8_t {
+    u8,
+    i8,
+    u16,
+    i16,
+    u32,
+    i32,
+    f32,
+    boolean,
+    string,
+    array,
+    u64,
+    i64,
+    f64
+  };
   Type type = Type::u32;
   Type element = Type::u32;  ///< of an array
   std::variant<std::uint64_t, std::int64_t, double, bool, std::string, std::vector<std::string>,
@@ -68,7 +84,8 @@ struct GgufValue {
       value;  ///< arrays: strings; floats as double; integers and booleans as int64
 };
 
-/// Typed access to GGUF metadata; a key of another type is GG_KEY_TYPE, a missing one GG_KEY_MISSING.
+/// Typed access to GGUF metadata; a key of another type is GG_KEY_TYPE, a missing one
+/// GG_KEY_MISSING.
 class GgufMetadata {
  public:
   using Map = std::map<std::string, GgufValue, std::less<>>;
@@ -80,7 +97,8 @@ class GgufMetadata {
 
   /// Integers may be stored in any width; the value must lie in [least, most] (GG_PARAM).
   std::int64_t integer(std::string_view key, std::int64_t least, std::int64_t most) const;
-  std::optional<std::int64_t> find_integer(std::string_view key, std::int64_t least, std::int64_t most) const;
+  std::optional<std::int64_t> find_integer(std::string_view key, std::int64_t least,
+                                           std::int64_t most) const;
   std::optional<double> find_number(std::string_view key) const;
   double number(std::string_view key) const;
   std::optional<bool> find_boolean(std::string_view key) const;
@@ -98,10 +116,12 @@ class GgufMetadata {
 };
 
 /// Values of a stored tensor as float32, exactly as its format defines them (f64 is rounded).
-/// `out` has tensor.elements() numbers. @throws Error unsupported (TENSOR_TYPE) for types that no one computes with
+/// `out` has tensor.elements() numbers. @throws Error unsupported (TENSOR_TYPE) for types that no
+/// one computes with
 void to_float32(const TensorInfo& tensor, std::span<float> out);
 /// The same for rows [begin, begin + count) of a tensor of rank 2 (or rank 1: one row).
-void rows_to_float32(const TensorInfo& tensor, std::uint64_t begin, std::uint64_t count, std::span<float> out);
+void rows_to_float32(const TensorInfo& tensor, std::uint64_t begin, std::uint64_t count,
+                     std::span<float> out);
 /// Whether to_float32 knows the type.
 bool is_computable(DType type);
 

@@ -39,16 +39,20 @@ TEST(CheckpointDataTest, KQuantsGiveTheValuesOfTheirReference) {
     ASSERT_NE(tensor, nullptr) << type;
     EXPECT_EQ(values_of(*tensor), values.get<std::vector<float>>()) << type;
   }
-  EXPECT_EQ(values_of(*model->tensors().find("ref.f32.weight")), expected["ref_f32"].get<std::vector<float>>());
+  EXPECT_EQ(values_of(*model->tensors().find("ref.f32.weight")),
+            expected["ref_f32"].get<std::vector<float>>());
 }
 
 /// Copies a model of the golden files into a directory as Hugging Face lays it out.
-void lay_out(const fs::path& from, const fs::path& to, std::initializer_list<std::pair<std::string, std::string>> files) {
+void lay_out(const fs::path& from, const fs::path& to,
+             std::initializer_list<std::pair<std::string, std::string>> files) {
   for (const auto& [source, name] : files) fs::copy_file(from / source, to / name);
 }
 
-/// GGUF keeps the rotary pairs of each head interleaved: row h*d + 2i + j is HF row h*d + j*d/2 + i.
-std::vector<float> interleaved(const std::vector<float>& rows, std::size_t width, std::size_t heads) {
+/// GGUF keeps the rotary pairs of each head interleaved: row h*d + 2i + j is HF row h*d + j*d/2 +
+/// i.
+std::vector<float> interleaved(const std::vector<float>& rows, std::size_t width,
+                               std::size_t heads) {
   std::vector<float> out;
   const std::size_t d = rows.size() / width / heads;
   for (std::size_t row = 0; row < rows.size() / width; ++row) {
@@ -63,8 +67,9 @@ TEST(CheckpointDataTest, OneFileShardsAndGgufHoldTheSameLlama) {
   TENDER_DATA_OR_SKIP(folder, "golden/tiny_hf_models");
   const testing::TemporaryFolder single;
   const testing::TemporaryFolder sharded;
-  lay_out(folder, single.path(),
-          {{"tiny_llama_config.json", "config.json"}, {"tiny_llama.safetensors", "model.safetensors"}});
+  lay_out(
+      folder, single.path(),
+      {{"tiny_llama_config.json", "config.json"}, {"tiny_llama.safetensors", "model.safetensors"}});
   lay_out(folder, sharded.path(),
           {{"tiny_llama_config.json", "config.json"},
            {"tiny_llama.safetensors.index.json", "model.safetensors.index.json"},
@@ -91,8 +96,10 @@ TEST(CheckpointDataTest, OneFileShardsAndGgufHoldTheSameLlama) {
   for (const std::string layer : {"0", "1"}) {
     const std::string module = "model.layers." + layer + ".";
     const std::string block = "blk." + layer + ".";
-    EXPECT_EQ(interleaved(hf(module + "self_attn.q_proj.weight"), 8, 2), gg(block + "attn_q.weight"));
-    EXPECT_EQ(interleaved(hf(module + "self_attn.k_proj.weight"), 8, 1), gg(block + "attn_k.weight"));
+    EXPECT_EQ(interleaved(hf(module + "self_attn.q_proj.weight"), 8, 2),
+              gg(block + "attn_q.weight"));
+    EXPECT_EQ(interleaved(hf(module + "self_attn.k_proj.weight"), 8, 1),
+              gg(block + "attn_k.weight"));
     EXPECT_EQ(hf(module + "self_attn.v_proj.weight"), gg(block + "attn_v.weight"));
     EXPECT_EQ(hf(module + "self_attn.o_proj.weight"), gg(block + "attn_output.weight"));
     EXPECT_EQ(hf(module + "mlp.gate_proj.weight"), gg(block + "ffn_gate.weight"));

@@ -15,8 +15,9 @@ namespace tender::io {
 
 /// A kind of file that holds tensors. A directory is the one container that is no file.
 struct FileContainer {
-  std::string_view name;    ///< as Checkpoint::container() says it
-  std::string_view ending;  ///< of file names: chooses which error explains a file that no one recognises
+  std::string_view name;  ///< as Checkpoint::container() says it
+  std::string_view
+      ending;  ///< of file names: chooses which error explains a file that no one recognises
   bool (*recognises)(std::span<const std::byte> bytes);
   std::unique_ptr<Checkpoint> (*open)(const std::filesystem::path& path, MappedFile file);
 };

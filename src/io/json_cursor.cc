@@ -199,13 +199,22 @@ void JsonCursor::literal(std::string_view word) {
 
 void JsonCursor::skip() {
   switch (peek()) {
-    case '{': return object([&](std::string_view) { skip(); });
-    case '[': return array([&] { skip(); });
-    case '"': string(); return;
-    case 't': return literal("true");
-    case 'f': return literal("false");
-    case 'n': return literal("null");
-    case '-': number(); return;
+    case '{':
+      return object([&](std::string_view) { skip(); });
+    case '[':
+      return array([&] { skip(); });
+    case '"':
+      string();
+      return;
+    case 't':
+      return literal("true");
+    case 'f':
+      return literal("false");
+    case 'n':
+      return literal("null");
+    case '-':
+      number();
+      return;
     default:
       if (!is_digit(peek())) syntax_error("a value");
       number();

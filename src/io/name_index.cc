@@ -12,8 +12,8 @@ constexpr std::uint64_t kPrime = (std::uint64_t{1} << 61U) - 1;
 std::uint64_t multiply(std::uint64_t a, std::uint64_t b) {
   __extension__ using Wide = unsigned __int128;
   const Wide product = static_cast<Wide>(a) * b;
-  const std::uint64_t sum = static_cast<std::uint64_t>(product & kPrime) +
-                            static_cast<std::uint64_t>(product >> 61U);
+  const std::uint64_t sum =
+      static_cast<std::uint64_t>(product & kPrime) + static_cast<std::uint64_t>(product >> 61U);
   return sum >= kPrime ? sum - kPrime : sum;
 }
 

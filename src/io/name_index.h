@@ -8,7 +8,8 @@
 
 namespace tender::io {
 
-/// Finds names that come from files: a hash table over names that the caller stores, 4 to 16 bytes a name.
+/// Finds names that come from files: a hash table over names that the caller stores, 4 to 16 bytes
+/// a name.
 ///
 /// The hash is a polynomial modulo 2^61 - 1 at a point drawn once per process, so nobody can write
 /// a file whose names collide (Carter and Wegman 1979); no result depends on the point.
@@ -20,7 +21,8 @@ class NameIndex {
   /// Enters number `index` under `name`; `name_of(i)` gives the name of an entered number.
   /// @return the number that has this name already, or nothing
   template <class NameOf>
-  std::optional<std::uint32_t> insert(std::string_view name, std::uint32_t index, const NameOf& name_of) {
+  std::optional<std::uint32_t> insert(std::string_view name, std::uint32_t index,
+                                      const NameOf& name_of) {
     std::uint32_t& slot = slots_[place(name, name_of)];
     if (slot != kFree) return slot;
     slot = index;

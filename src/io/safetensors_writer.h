@@ -22,9 +22,9 @@ struct TensorToWrite {
 };
 
 struct WrittenTensors {
-  std::vector<std::string> files;                   ///< names, in order of shards
-  std::uint64_t bytes = 0;                          ///< of all files
-  std::map<std::string, std::string> xxh3;          ///< tensor name → hash of its bytes
+  std::vector<std::string> files;           ///< names, in order of shards
+  std::uint64_t bytes = 0;                  ///< of all files
+  std::map<std::string, std::string> xxh3;  ///< tensor name → hash of its bytes
 };
 
 constexpr std::uint64_t kShardBytes = std::uint64_t{5} << 30U;
@@ -33,7 +33,8 @@ constexpr std::uint64_t kShardBytes = std::uint64_t{5} << 30U;
 /// Tensors are ordered by falling alignment, then by name; the header is padded to 8 bytes and its
 /// __metadata__ holds `metadata` and format = "pt". Same tensors, same bytes.
 /// @param directory  exists; usually OutputDirectory::path()
-WrittenTensors write_safetensors(const std::filesystem::path& directory, std::vector<TensorToWrite> tensors,
+WrittenTensors write_safetensors(const std::filesystem::path& directory,
+                                 std::vector<TensorToWrite> tensors,
                                  const std::map<std::string, std::string>& metadata = {},
                                  std::uint64_t shard_bytes = kShardBytes);
 

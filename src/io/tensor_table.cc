@@ -22,13 +22,15 @@ std::optional<std::pair<std::uint32_t, std::uint32_t>> TensorTable::index() {
 }
 
 const TensorInfo* TensorTable::find(std::string_view name) const {
-  const auto found = names_.find(name, [&](std::uint32_t i) { return std::string_view(tensors_[i].name); });
+  const auto found =
+      names_.find(name, [&](std::uint32_t i) { return std::string_view(tensors_[i].name); });
   return found ? &tensors_[*found] : nullptr;
 }
 
 std::string TensorTable::file_of(const TensorInfo& tensor) const {
   const TensorInfo* own = find(tensor.name);
-  return own == nullptr ? std::string() : file_of(static_cast<std::uint32_t>(own - tensors_.data()));
+  return own == nullptr ? std::string()
+                        : file_of(static_cast<std::uint32_t>(own - tensors_.data()));
 }
 
 }  // namespace tender::io

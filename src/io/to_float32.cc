@@ -88,20 +88,24 @@ void elements_to_float32(const TensorInfo& tensor, std::uint64_t begin, std::spa
           .found = std::string(type.name),
           .expected = "a type whose values this build can compute",
           .hint = "convert the model to F16, BF16, F32 or one of the Q types first"},
-         "tensor {} is stored as {}, whose values this build cannot compute", quote(tensor.name), type.name);
+         "tensor {} is stored as {}, whose values this build cannot compute", quote(tensor.name),
+         type.name);
   }
 }
 
 }  // namespace
 
-bool is_computable(DType type) { return conversion_of(type) != nullptr || block_of(type) != nullptr; }
+bool is_computable(DType type) {
+  return conversion_of(type) != nullptr || block_of(type) != nullptr;
+}
 
 void to_float32(const TensorInfo& tensor, std::span<float> out) {
   require(out.size() == tensor.elements(), "out has one number for each element");
   elements_to_float32(tensor, 0, out);
 }
 
-void rows_to_float32(const TensorInfo& tensor, std::uint64_t begin, std::uint64_t count, std::span<float> out) {
+void rows_to_float32(const TensorInfo& tensor, std::uint64_t begin, std::uint64_t count,
+                     std::span<float> out) {
   const std::uint64_t width = tensor.shape.empty() ? 1 : tensor.shape.back();
   const std::uint64_t rows = width == 0 ? 0 : tensor.elements() / width;
   require(begin <= rows && count <= rows - begin, "the rows exist");

@@ -77,7 +77,8 @@ TEST(ToFloat32Test, PlainNumbersAreConverted) {
   EXPECT_THAT(values_of(tensor_over(DType::i8, {2}, i8)), ::testing::ElementsAre(-128.0F, 127.0F));
   EXPECT_THAT(values_of(tensor_over(DType::u8, {2}, i8)), ::testing::ElementsAre(128.0F, 127.0F));
   const std::vector<std::int64_t> i64 = {-(std::int64_t{1} << 40), 16777217};
-  EXPECT_THAT(values_of(tensor_over(DType::i64, {2}, i64)), ::testing::ElementsAre(-0x1p40F, 16777216.0F));
+  EXPECT_THAT(values_of(tensor_over(DType::i64, {2}, i64)),
+              ::testing::ElementsAre(-0x1p40F, 16777216.0F));
 }
 
 TEST(ToFloat32Test, ATensorWithoutElementsGivesNothing) {

@@ -71,7 +71,8 @@ void q5_1(const std::uint8_t* block, float* out) {
 /// 0 scale, 2 signed codes.
 void q8_0(const std::uint8_t* block, float* out) {
   const float scale = half_at(block);
-  for (std::size_t i = 0; i < 32; ++i) out[i] = scale * as_float(static_cast<std::int8_t>(block[2 + i]));
+  for (std::size_t i = 0; i < 32; ++i)
+    out[i] = scale * as_float(static_cast<std::int8_t>(block[2 + i]));
 }
 
 /// 0 sixteen (scale low, minimum high), 16 codes of 2 bits, 80 scale, 82 minimum. Each 32 bytes of
@@ -130,7 +131,8 @@ void q4_k(const std::uint8_t* block, float* out) {
     const float step = scale * as_float(s.scale);
     const float base = minimum * as_float(s.minimum);
     const std::uint8_t* codes = block + 16 + sub / 2 * 32;
-    for (std::size_t i = 0; i < 32; ++i) *out++ = step * as_float(codes[i] >> (sub % 2 * 4) & 15) - base;
+    for (std::size_t i = 0; i < 32; ++i)
+      *out++ = step * as_float(codes[i] >> (sub % 2 * 4) & 15) - base;
   }
 }
 
@@ -150,8 +152,9 @@ void q5_k(const std::uint8_t* block, float* out) {
   }
 }
 
-/// 0 low nibbles (64 bytes: runs 0, 1 low and 2, 3 high), 128 upper two bits (32 bytes: run r in bits
-/// 2r, 2r + 1), 192 sixteen signed sub-scales, 208 scale; value = scale * sub-scale * (code - 32).
+/// 0 low nibbles (64 bytes: runs 0, 1 low and 2, 3 high), 128 upper two bits (32 bytes: run r in
+/// bits 2r, 2r + 1), 192 sixteen signed sub-scales, 208 scale; value = scale * sub-scale * (code -
+/// 32).
 void q6_k(const std::uint8_t* block, float* out) {
   const float scale = half_at(block + 208);
   for (std::size_t sub = 0; sub < 16; ++sub) {
@@ -173,7 +176,8 @@ constexpr std::array<std::int8_t, 16> kNonlinearLevels = {-127, -104, -83, -65, 
                                                           1,    13,   25,  38,  53,  69,  89,  113};
 
 /// 16 bytes of codes for 32 elements, low nibbles first, looked up in `levels`.
-void look_up(const std::uint8_t* codes, const std::array<std::int8_t, 16>& levels, float scale, float* out) {
+void look_up(const std::uint8_t* codes, const std::array<std::int8_t, 16>& levels, float scale,
+             float* out) {
   for (std::size_t i = 0; i < 16; ++i) {
     out[i] = scale * as_float(levels[codes[i] & 15]);
     out[i + 16] = scale * as_float(levels[codes[i] >> 4]);
@@ -181,7 +185,9 @@ void look_up(const std::uint8_t* codes, const std::array<std::int8_t, 16>& level
 }
 
 /// 0 scale, 2 codes.
-void iq4_nl(const std::uint8_t* block, float* out) { look_up(block + 2, kNonlinearLevels, half_at(block), out); }
+void iq4_nl(const std::uint8_t* block, float* out) {
+  look_up(block + 2, kNonlinearLevels, half_at(block), out);
+}
 
 /// 0 scale, 2 upper two bits of eight sub-scales, 4 their low nibbles, 8 codes; sub-scale minus 32.
 void iq4_xs(const std::uint8_t* block, float* out) {
@@ -195,7 +201,8 @@ void iq4_xs(const std::uint8_t* block, float* out) {
 }
 
 /// Twice the values of fp4 E2M1; GGUF gives code 8 (minus zero) as plus zero.
-constexpr std::array<std::int8_t, 16> kTwiceE2m1 = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+constexpr std::array<std::int8_t, 16> kTwiceE2m1 = {0, 1,  2,  3,  4,  6,  8,  12,
+                                                    0, -1, -2, -3, -4, -6, -8, -12};
 
 /// 0 exponent, 1 codes; value = 2^(exponent - 127) * e2m1. Half the power of two is taken, as the
 /// levels are doubled; for exponents 0 and 1 it is subnormal.
@@ -206,10 +213,12 @@ void mxfp4(const std::uint8_t* block, float* out) {
 }
 
 constexpr std::array kFormats = {
-    BlockFormat{DType::q4_0, q4_0},     BlockFormat{DType::q4_1, q4_1},     BlockFormat{DType::q5_0, q5_0},
-    BlockFormat{DType::q5_1, q5_1},     BlockFormat{DType::q8_0, q8_0},     BlockFormat{DType::q2_k, q2_k},
-    BlockFormat{DType::q3_k, q3_k},     BlockFormat{DType::q4_k, q4_k},     BlockFormat{DType::q5_k, q5_k},
-    BlockFormat{DType::q6_k, q6_k},     BlockFormat{DType::iq4_nl, iq4_nl}, BlockFormat{DType::iq4_xs, iq4_xs},
+    BlockFormat{DType::q4_0, q4_0},     BlockFormat{DType::q4_1, q4_1},
+    BlockFormat{DType::q5_0, q5_0},     BlockFormat{DType::q5_1, q5_1},
+    BlockFormat{DType::q8_0, q8_0},     BlockFormat{DType::q2_k, q2_k},
+    BlockFormat{DType::q3_k, q3_k},     BlockFormat{DType::q4_k, q4_k},
+    BlockFormat{DType::q5_k, q5_k},     BlockFormat{DType::q6_k, q6_k},
+    BlockFormat{DType::iq4_nl, iq4_nl}, BlockFormat{DType::iq4_xs, iq4_xs},
     BlockFormat{DType::mxfp4, mxfp4},
 };
 

@@ -17,8 +17,9 @@ struct BlockFormat {
 
 /// The block formats of GGUF that we compute with.
 ///
-/// Each product of scale and code is exact in float32 (11 bits of a half, at most 6 of a sub-scale or
-/// 8 of one, at most 7 of a code), so a value is rounded at most once, when its minimum is added.
+/// Each product of scale and code is exact in float32 (11 bits of a half, at most 6 of a sub-scale
+/// or 8 of one, at most 7 of a code), so a value is rounded at most once, when its minimum is
+/// added.
 std::span<const BlockFormat> block_formats();
 
 }  // namespace tender::io

@@ -24,7 +24,9 @@ struct PartName {
   std::int64_t number = 0;
   std::int64_t count = 0;
 
-  std::string of(std::int64_t part) const { return fmt::format("{}-{:05}-of-{:05}.gguf", prefix, part, count); }
+  std::string of(std::int64_t part) const {
+    return fmt::format("{}-{:05}-of-{:05}.gguf", prefix, part, count);
+  }
 };
 
 std::optional<PartName> parse_part_name(const std::string& name) {
@@ -36,7 +38,8 @@ std::optional<PartName> parse_part_name(const std::string& name) {
     const auto [end, error] = std::from_chars(tail.data() + at, tail.data() + at + 5, value);
     return error == std::errc() && end == tail.data() + at + 5;
   };
-  if (!digits(1, part.number) || !digits(10, part.count) || part.of(part.number) != name) return std::nullopt;
+  if (!digits(1, part.number) || !digits(10, part.count) || part.of(part.number) != name)
+    return std::nullopt;
   return part;
 }
 
@@ -51,15 +54,20 @@ SplitKeys split_keys(const GgufMetadata& metadata) {
   SplitKeys keys;
   keys.count = metadata.find_integer("split.count", 0, kMaxParts).value_or(1);
   keys.number = metadata.find_integer("split.no", 0, kMaxParts).value_or(0);
-  keys.tensors = metadata.find_integer("split.tensors.count", 0, static_cast<std::int64_t>(kMaxTensors));
+  keys.tensors =
+      metadata.find_integer("split.tensors.count", 0, static_cast<std::int64_t>(kMaxTensors));
   return keys;
 }
 
-[[noreturn]] void refuse_split(const char* code, const fs::path& file, std::string found, std::string expected,
-                               const char* hint) {
+[[noreturn]] void refuse_split(const char* code, const fs::path& file, std::string found,
+                               std::string expected, const char* hint) {
   const std::string sentence = "a part of a split model: found " + found + ", expected " + expected;
   fail(ErrorKind::corrupt_file,
-       {.code = code, .file = file.string(), .found = std::move(found), .expected = std::move(expected), .hint = hint},
+       {.code = code,
+        .file = file.string(),
+        .found = std::move(found),
+        .expected = std::move(expected),
+        .hint = hint},
        "{}", sentence);
 }
 
@@ -91,7 +99,8 @@ class GgufCheckpoint final : public Checkpoint {
 
  private:
   void open_parts(const SplitKeys& given);
-  void check_part(const fs::path& path, const GgufMetadata& part, std::int64_t number, const SplitKeys& given) const;
+  void check_part(const fs::path& path, const GgufMetadata& part, std::int64_t number,
+                  const SplitKeys& given) const;
 
   std::vector<MappedFile> files_;
   std::optional<GgufMetadata> metadata_;
@@ -99,18 +108,22 @@ class GgufCheckpoint final : public Checkpoint {
 };
 
 void GgufCheckpoint::open_parts(const SplitKeys& given) {
-  constexpr auto kHint = "put all parts into one folder under the names that their writer gave them";
+  constexpr auto kHint =
+      "put all parts into one folder under the names that their writer gave them";
   const auto name = parse_part_name(path_.filename().string());
   if (!name || name->count != given.count || name->number != given.number + 1)
-    refuse_split("GG_SPLIT_MISSING", path_, "the name " + quote(path_.filename().string()),
-                 fmt::format("a name that ends in -{:05}-of-{:05}.gguf", given.number + 1, given.count), kHint);
+    refuse_split(
+        "GG_SPLIT_MISSING", path_, "the name " + quote(path_.filename().string()),
+        fmt::format("a name that ends in -{:05}-of-{:05}.gguf", given.number + 1, given.count),
+        kHint);
   std::vector<std::string> missing;
   for (std::int64_t part = 1; part <= given.count; ++part)
     if (!fs::exists(path_.parent_path() / name->of(part))) missing.push_back(name->of(part));
   if (!missing.empty())
-    refuse_split("GG_SPLIT_MISSING", path_,
-                 fmt::format("{} of {} parts absent: {}", missing.size(), given.count, listed(missing)), "all parts",
-                 kHint);
+    refuse_split(
+        "GG_SPLIT_MISSING", path_,
+        fmt::format("{} of {} parts absent: {}", missing.size(), given.count, listed(missing)),
+        "all parts", kHint);
   for (std::int64_t part = 1; part <= given.count; ++part) {
     files_.emplace_back(path_.parent_path() / name->of(part));
     const std::string file = files_.back().path().string();
@@ -122,8 +135,8 @@ void GgufCheckpoint::open_parts(const SplitKeys& given) {
   }
   if (const auto twice = table_.index())
     refuse_split("GG_SPLIT_MIXED", table_.file_of(twice->second),
-                 "tensor " + quote(table_.tensors()[twice->first].name) + " again", "each tensor once",
-                 "the parts belong to different models");
+                 "tensor " + quote(table_.tensors()[twice->first].name) + " again",
+                 "each tensor once", "the parts belong to different models");
   const auto tensors = static_cast<std::int64_t>(table_.tensors().size());
   if (given.tensors && *given.tensors != tensors)
     refuse_split(tensors < *given.tensors ? "GG_SPLIT_MISSING" : "GG_SPLIT_MIXED", path_,
@@ -137,15 +150,19 @@ void GgufCheckpoint::check_part(const fs::path& path, const GgufMetadata& part, 
   const SplitKeys keys = split_keys(part);
   if (keys.count != given.count || keys.number != number || keys.tensors != given.tensors)
     refuse_split("GG_SPLIT_MIXED", path,
-                 fmt::format("part {} of {}, {} tensors in all", keys.number + 1, keys.count, keys.tensors.value_or(-1)),
-                 fmt::format("part {} of {}, {} tensors in all", number + 1, given.count, given.tensors.value_or(-1)),
+                 fmt::format("part {} of {}, {} tensors in all", keys.number + 1, keys.count,
+                             keys.tensors.value_or(-1)),
+                 fmt::format("part {} of {}, {} tensors in all", number + 1, given.count,
+                             given.tensors.value_or(-1)),
                  kHint);
   if (number == 0) return;
-  for (const auto& [key, value] : part.all()) {  // later parts may repeat keys of the first, but not contradict it
+  for (const auto& [key, value] :
+       part.all()) {  // later parts may repeat keys of the first, but not contradict it
     if (key.starts_with(kSplitKeys)) continue;
     const auto first = metadata_->all().find(key);
     if (first == metadata_->all().end() || first->second.value != value.value)
-      refuse_split("GG_SPLIT_MIXED", path, "another value of key " + quote(key), "the value of the first part", kHint);
+      refuse_split("GG_SPLIT_MIXED", path, "another value of key " + quote(key),
+                   "the value of the first part", kHint);
   }
 }
 

@@ -69,7 +69,8 @@ std::optional<std::int64_t> GgufMetadata::find_integer(std::string_view key, std
   wrong_type(file_, key, found->second, "an integer");
 }
 
-std::int64_t GgufMetadata::integer(std::string_view key, std::int64_t least, std::int64_t most) const {
+std::int64_t GgufMetadata::integer(std::string_view key, std::int64_t least,
+                                   std::int64_t most) const {
   const auto value = find_integer(key, least, most);
   if (!value) missing(file_, key);
   return *value;

@@ -28,7 +28,8 @@ struct Item {
 /// Bytes of a GGUF file from front to back; every read asks need() first.
 class GgufReader {
  public:
-  GgufReader(std::span<const std::byte> bytes, const std::string& file) : bytes_(bytes), file_(file) {}
+  GgufReader(std::span<const std::byte> bytes, const std::string& file)
+      : bytes_(bytes), file_(file) {}
 
   std::uint64_t position() const { return at_; }
   void seek(std::uint64_t position) { at_ = position; }

@@ -56,7 +56,8 @@ struct TensorPlace {
 
 class GgufParser {
  public:
-  GgufParser(std::span<const std::byte> bytes, const std::string& file) : in_(bytes, file), file_(file) {}
+  GgufParser(std::span<const std::byte> bytes, const std::string& file)
+      : in_(bytes, file), file_(file) {}
 
   GgufStructure parse() {
     GgufStructure result;
@@ -72,10 +73,12 @@ class GgufParser {
   }
 
  private:
-  [[noreturn]] void refuse(const char* code, std::uint64_t offset, const Item& what, std::string found,
-                           std::string expected, std::string_view hint = kDamaged) const {
+  [[noreturn]] void refuse(const char* code, std::uint64_t offset, const Item& what,
+                           std::string found, std::string expected,
+                           std::string_view hint = kDamaged) const {
     std::string item = what.text();
-    std::string sentence = item + (item.empty() ? "" : ": ") + "found " + found + ", expected " + expected;
+    std::string sentence =
+        item + (item.empty() ? "" : ": ") + "found " + found + ", expected " + expected;
     fail(ErrorKind::corrupt_file,
          {.code = code,
           .file = file_,
@@ -123,10 +126,13 @@ class GgufParser {
 std::uint32_t GgufParser::header() {
   const auto magic = in_.read<std::array<char, 4>>("the magic");
   const std::string_view word(magic.data(), magic.size());
-  constexpr std::string_view kBigEndianHint = "convert it with a tool that writes little-endian GGUF";
-  if (word == "FUGG") refuse("GG_ENDIAN", 0, "", "a big-endian file", "little-endian", kBigEndianHint);
+  constexpr std::string_view kBigEndianHint =
+      "convert it with a tool that writes little-endian GGUF";
+  if (word == "FUGG")
+    refuse("GG_ENDIAN", 0, "", "a big-endian file", "little-endian", kBigEndianHint);
   if (word != "GGUF")
-    refuse("GG_MAGIC", 0, "", "the first bytes " + quote(word), "'GGUF'", "this is not a GGUF file");
+    refuse("GG_MAGIC", 0, "", "the first bytes " + quote(word), "'GGUF'",
+           "this is not a GGUF file");
   const auto version = in_.read<std::uint32_t>("the version");
   if (version != 0 && (version & 0xffffU) == 0)
     refuse("GG_ENDIAN", 4, "", "a big-endian file", "little-endian", kBigEndianHint);
@@ -139,7 +145,8 @@ std::uint32_t GgufParser::header() {
           .expected = "2 or 3",
           .hint = "convert the model again with a current tool"},
          "has GGUF version {}: expected 2 or 3", version);
-  // Least records: name length, dimensions, one dimension, type, offset; key length, one byte, type, one byte.
+  // Least records: name length, dimensions, one dimension, type, offset; key length, one byte,
+  // type, one byte.
   const std::uint64_t counts_at = in_.position();
   in_.need(16, "the counts");
   const auto tensors = in_.read<std::uint64_t>("the tensor count");
@@ -179,7 +186,8 @@ std::string_view GgufParser::key() {
   const std::string_view name = in_.string("a key");
   if (name.empty()) refuse("GG_KEY", at, "", "an empty key", "1 to 65535 bytes of ASCII");
   if (name.size() > kMaxKeyBytes)
-    refuse("GG_KEY", at, Item("key", name), fmt::format("{} bytes", name.size()), "at most 65535 bytes");
+    refuse("GG_KEY", at, Item("key", name), fmt::format("{} bytes", name.size()),
+           "at most 65535 bytes");
   for (const char c : name)
     if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f)
       refuse("GG_KEY", at, Item("key", name), "a byte that is not printable", "ASCII");
@@ -216,7 +224,8 @@ void GgufParser::check_array(const Item& item) {
   const auto elements = in_.read<std::uint64_t>(item);
   if (elements > in_.left() / about(element).bytes)
     refuse("GG_ARRAY", at, item, fmt::format("an array of {} {}", elements, about(element).name),
-           fmt::format("at most {} bytes", in_.left()), "the file is damaged or was cut short; get it again");
+           fmt::format("at most {} bytes", in_.left()),
+           "the file is damaged or was cut short; get it again");
   if (element == Type::string) {
     for (std::uint64_t i = 0; i < elements; ++i) in_.string(item);
   } else if (element == Type::boolean) {
@@ -243,7 +252,8 @@ void GgufParser::check_alignment(const KeyPlace& place) {
     refuse("GG_ALIGNMENT", place.value_at, item, std::string(about(type).name), "a u32");
   const auto alignment = in_.read<std::uint32_t>(item);
   if (alignment < 8 || alignment > 1U << 20U || (alignment & (alignment - 1)) != 0)
-    refuse("GG_ALIGNMENT", place.value_at, item, std::to_string(alignment), "a power of two from 8 to 2^20");
+    refuse("GG_ALIGNMENT", place.value_at, item, std::to_string(alignment),
+           "a power of two from 8 to 2^20");
   alignment_ = alignment;
   in_.seek(after);
 }
@@ -279,7 +289,8 @@ std::string_view GgufParser::tensor_name() {
   for (const char c : name)
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
       refuse("GG_TENSOR_NAME", at, item, "a control character", "printable UTF-8");
-  if (first_invalid_utf8(name)) refuse("GG_TENSOR_NAME", at, item, "bytes that are no UTF-8", "printable UTF-8");
+  if (first_invalid_utf8(name))
+    refuse("GG_TENSOR_NAME", at, item, "bytes that are no UTF-8", "printable UTF-8");
   return name;
 }
 
@@ -294,7 +305,8 @@ Shape GgufParser::shape(const Item& item) {
   std::reverse(extents.begin(), extents.end());
   const bool has_zero = std::find(extents.begin(), extents.end(), 0U) != extents.end();
   if (has_zero || !element_count(extents))
-    refuse("GG_SHAPE", at, item, to_string(extents), "positive dimensions, fewer than 2^48 elements");
+    refuse("GG_SHAPE", at, item, to_string(extents),
+           "positive dimensions, fewer than 2^48 elements");
   return extents;
 }
 
@@ -306,7 +318,8 @@ TensorInfo GgufParser::tensor(std::string_view name) {
   const std::uint64_t at = in_.position();
   const auto id = in_.read<std::int32_t>(item);
   const auto types = all_dtypes();
-  const auto type = std::find_if(types.begin(), types.end(), [&](const DTypeTraits& t) { return t.gguf_id == id; });
+  const auto type = std::find_if(types.begin(), types.end(),
+                                 [&](const DTypeTraits& t) { return t.gguf_id == id; });
   if (type == types.end())
     fail(ErrorKind::unsupported,
          {.code = "GG_TENSOR_TYPE",
@@ -335,11 +348,12 @@ void GgufParser::check_extents() {
     const std::uint64_t size = place.bytes;
     const auto refuse_tensor = [&](const char* code, std::string found, std::string wanted) {
       in_.seek(place.info_at);
-      refuse(code, place.info_at, Item("tensor", tensor_name()), std::move(found), std::move(wanted),
-             "the file is damaged or was cut short; get it again");
+      refuse(code, place.info_at, Item("tensor", tensor_name()), std::move(found),
+             std::move(wanted), "the file is damaged or was cut short; get it again");
     };
     if (offset % alignment_ != 0)
-      refuse_tensor("GG_OFFSET", fmt::format("offset {}", offset), fmt::format("a multiple of {}", alignment_));
+      refuse_tensor("GG_OFFSET", fmt::format("offset {}", offset),
+                    fmt::format("a multiple of {}", alignment_));
     if (offset != expected)
       refuse_tensor("GG_OFFSET", fmt::format("offset {}", offset),
                     fmt::format("{}, behind the tensor before it", expected));
@@ -367,7 +381,8 @@ void GgufParser::keep_tensors(std::vector<TensorInfo>& out) {
 template <class T>
 void GgufParser::integers(std::uint64_t elements, std::vector<std::int64_t>& out) {
   out.reserve(elements);
-  for (std::uint64_t i = 0; i < elements; ++i) out.push_back(static_cast<std::int64_t>(in_.read<T>("")));
+  for (std::uint64_t i = 0; i < elements; ++i)
+    out.push_back(static_cast<std::int64_t>(in_.read<T>("")));
 }
 
 template <class T>
@@ -380,19 +395,44 @@ GgufValue GgufParser::value() {
   GgufValue result;
   result.type = value_type("");
   switch (result.type) {
-    case Type::u8: result.value = std::uint64_t{in_.read<std::uint8_t>("")}; break;
-    case Type::u16: result.value = std::uint64_t{in_.read<std::uint16_t>("")}; break;
-    case Type::u32: result.value = std::uint64_t{in_.read<std::uint32_t>("")}; break;
-    case Type::u64: result.value = in_.read<std::uint64_t>(""); break;
-    case Type::i8: result.value = std::int64_t{in_.read<std::int8_t>("")}; break;
-    case Type::i16: result.value = std::int64_t{in_.read<std::int16_t>("")}; break;
-    case Type::i32: result.value = std::int64_t{in_.read<std::int32_t>("")}; break;
-    case Type::i64: result.value = in_.read<std::int64_t>(""); break;
-    case Type::f32: result.value = double{in_.read<float>("")}; break;
-    case Type::f64: result.value = in_.read<double>(""); break;
-    case Type::boolean: result.value = in_.read<std::uint8_t>("") == 1; break;
-    case Type::string: result.value = std::string(in_.string("")); break;
-    case Type::array: return array();
+    case Type::u8:
+      result.value = std::uint64_t{in_.read<std::uint8_t>("")};
+      break;
+    case Type::u16:
+      result.value = std::uint64_t{in_.read<std::uint16_t>("")};
+      break;
+    case Type::u32:
+      result.value = std::uint64_t{in_.read<std::uint32_t>("")};
+      break;
+    case Type::u64:
+      result.value = in_.read<std::uint64_t>("");
+      break;
+    case Type::i8:
+      result.value = std::int64_t{in_.read<std::int8_t>("")};
+      break;
+    case Type::i16:
+      result.value = std::int64_t{in_.read<std::int16_t>("")};
+      break;
+    case Type::i32:
+      result.value = std::int64_t{in_.read<std::int32_t>("")};
+      break;
+    case Type::i64:
+      result.value = in_.read<std::int64_t>("");
+      break;
+    case Type::f32:
+      result.value = double{in_.read<float>("")};
+      break;
+    case Type::f64:
+      result.value = in_.read<double>("");
+      break;
+    case Type::boolean:
+      result.value = in_.read<std::uint8_t>("") == 1;
+      break;
+    case Type::string:
+      result.value = std::string(in_.string(""));
+      break;
+    case Type::array:
+      return array();
   }
   return result;
 }
@@ -405,18 +445,41 @@ GgufValue GgufParser::array() {
   std::vector<std::int64_t> whole;
   std::vector<double> real;
   switch (result.element) {
-    case Type::u8: integers<std::uint8_t>(elements, whole); break;
-    case Type::i8: integers<std::int8_t>(elements, whole); break;
-    case Type::u16: integers<std::uint16_t>(elements, whole); break;
-    case Type::i16: integers<std::int16_t>(elements, whole); break;
-    case Type::u32: integers<std::uint32_t>(elements, whole); break;
-    case Type::i32: integers<std::int32_t>(elements, whole); break;
-    case Type::u64: integers<std::uint64_t>(elements, whole); break;
-    case Type::i64: integers<std::int64_t>(elements, whole); break;
-    case Type::boolean: integers<std::uint8_t>(elements, whole); break;
-    case Type::f32: floats<float>(elements, real); break;
-    case Type::f64: floats<double>(elements, real); break;
-    case Type::array: break;  // refused by check_array()
+    case Type::u8:
+      integers<std::uint8_t>(elements, whole);
+      break;
+    case Type::i8:
+      integers<std::int8_t>(elements, whole);
+      break;
+    case Type::u16:
+      integers<std::uint16_t>(elements, whole);
+      break;
+    case Type::i16:
+      integers<std::int16_t>(elements, whole);
+      break;
+    case Type::u32:
+      integers<std::uint32_t>(elements, whole);
+      break;
+    case Type::i32:
+      integers<std::int32_t>(elements, whole);
+      break;
+    case Type::u64:
+      integers<std::uint64_t>(elements, whole);
+      break;
+    case Type::i64:
+      integers<std::int64_t>(elements, whole);
+      break;
+    case Type::boolean:
+      integers<std::uint8_t>(elements, whole);
+      break;
+    case Type::f32:
+      floats<float>(elements, real);
+      break;
+    case Type::f64:
+      floats<double>(elements, real);
+      break;
+    case Type::array:
+      break;  // refused by check_array()
     case Type::string: {
       std::vector<std::string> texts;
       texts.reserve(elements);

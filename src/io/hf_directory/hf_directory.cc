@@ -25,17 +25,24 @@ constexpr std::size_t kMaxIndexBytes = std::size_t{256} << 20U;  // 10^6 tensors
 
 /// Files of a model beside its weights, in the order in which files() names them.
 constexpr std::array kSmallFiles = {
-    std::string_view("config.json"),           std::string_view("generation_config.json"),
-    std::string_view("tokenizer.json"),        std::string_view("tokenizer_config.json"),
-    std::string_view("special_tokens_map.json"), std::string_view("added_tokens.json"),
-    std::string_view("vocab.json"),            std::string_view("merges.txt"),
-    std::string_view("tokenizer.model"),       std::string_view("vocab.txt"),
-    std::string_view("chat_template.jinja"),   std::string_view("tender_report.json"),
+    std::string_view("config.json"),
+    std::string_view("generation_config.json"),
+    std::string_view("tokenizer.json"),
+    std::string_view("tokenizer_config.json"),
+    std::string_view("special_tokens_map.json"),
+    std::string_view("added_tokens.json"),
+    std::string_view("vocab.json"),
+    std::string_view("merges.txt"),
+    std::string_view("tokenizer.model"),
+    std::string_view("vocab.txt"),
+    std::string_view("chat_template.jinja"),
+    std::string_view("tender_report.json"),
 };
 
 bool is_pickle(const std::string& name) {
   constexpr std::array<std::string_view, 5> kEndings = {".bin", ".pt", ".pth", ".pkl", ".ckpt"};
-  return std::any_of(kEndings.begin(), kEndings.end(), [&](std::string_view end) { return name.ends_with(end); });
+  return std::any_of(kEndings.begin(), kEndings.end(),
+                     [&](std::string_view end) { return name.ends_with(end); });
 }
 
 /// Names of the entries of a directory, sorted.
@@ -57,7 +64,8 @@ class HfDirectory final : public Checkpoint {
     path_ = path;
     read_config();
     if (has(kWeights)) {
-      if (has(kIndex)) notes_.push_back("model.safetensors is used; the index of shards beside it is ignored");
+      if (has(kIndex))
+        notes_.push_back("model.safetensors is used; the index of shards beside it is ignored");
       add_shard(std::string(kWeights));
       table_.index();  // unique within one file
     } else if (has(kIndex)) {
@@ -86,7 +94,9 @@ class HfDirectory final : public Checkpoint {
   }
 
  private:
-  bool has(std::string_view name) const { return std::binary_search(names_.begin(), names_.end(), name); }
+  bool has(std::string_view name) const {
+    return std::binary_search(names_.begin(), names_.end(), name);
+  }
   std::string place(std::string_view name) const { return (path_ / name).string(); }
 
   void read_config();
@@ -104,14 +114,16 @@ class HfDirectory final : public Checkpoint {
 };
 
 void HfDirectory::refuse_without_config() const {
-  const auto gguf = std::find_if(names_.begin(), names_.end(), [](const auto& name) { return name.ends_with(".gguf"); });
+  const auto gguf = std::find_if(names_.begin(), names_.end(),
+                                 [](const auto& name) { return name.ends_with(".gguf"); });
   fail(ErrorKind::not_found,
        {.code = "HF_NO_CONFIG",
         .file = path_.string(),
         .found = listed(names_),
         .expected = "config.json",
-        .hint = gguf != names_.end() ? "give the path of " + *gguf + " itself"
-                                     : std::string("give the directory that holds config.json and the weights")},
+        .hint = gguf != names_.end()
+                    ? "give the path of " + *gguf + " itself"
+                    : std::string("give the directory that holds config.json and the weights")},
        "has no config.json; found {}", listed(names_));
 }
 
@@ -140,7 +152,8 @@ void HfDirectory::read_config() {
           .expected = "a JSON object",
           .hint = "the file is damaged; get it again"},
          "holds a JSON {}: expected an object", config_->type_name());
-  if (config_->contains("auto_map")) notes_.push_back("auto_map (code that comes with the model) is ignored");
+  if (config_->contains("auto_map"))
+    notes_.push_back("auto_map (code that comes with the model) is ignored");
 }
 
 void HfDirectory::refuse_without_weights() const {
@@ -161,8 +174,9 @@ void HfDirectory::refuse_without_weights() const {
           .file = path_.string(),
           .found = listed(names_),
           .expected = std::string(kWeights),
-          .hint = "pickle files can run code and are never opened; in Python, load the model and call "
-                  "save_pretrained(folder, safe_serialization=True), then give that folder"},
+          .hint =
+              "pickle files can run code and are never opened; in Python, load the model and call "
+              "save_pretrained(folder, safe_serialization=True), then give that folder"},
          "holds its weights only as pickle files");
   fail(ErrorKind::not_found,
        {.code = "HF_NO_WEIGHTS",
@@ -213,13 +227,15 @@ void HfDirectory::read_shards() {
           .found = "it in another shard, too",
           .expected = "each tensor once",
           .hint = "the shards belong to different models; get them again from one place"},
-         "tensor {} lies in {}, too", quote(table_.tensors()[twice->first].name), table_.file_of(twice->first));
+         "tensor {} lies in {}, too", quote(table_.tensors()[twice->first].name),
+         table_.file_of(twice->first));
   check_index(index);
 }
 
 /// Every tensor lies where the index says, and none lies beside it.
 void HfDirectory::check_index(const ShardIndex& index) const {
-  const auto refuse = [&](const std::string& tensor, const std::string& found, const std::string& expected) {
+  const auto refuse = [&](const std::string& tensor, const std::string& found,
+                          const std::string& expected) {
     fail(ErrorKind::corrupt_file,
          {.code = "HF_SHARD_MISMATCH",
           .file = place(kIndex),
@@ -241,14 +257,16 @@ void HfDirectory::check_index(const ShardIndex& index) const {
   const auto name_of = [&](std::uint32_t i) { return std::string_view(index.places[i].tensor); };
   for (std::uint32_t i = 0; i < index.places.size(); ++i) known.insert(name_of(i), i, name_of);
   for (const TensorInfo& tensor : table_.tensors())
-    if (!known.find(tensor.name, name_of)) refuse(tensor.name, "it in " + table_.file_of(tensor), "nothing of it");
+    if (!known.find(tensor.name, name_of))
+      refuse(tensor.name, "it in " + table_.file_of(tensor), "nothing of it");
 }
 
 }  // namespace
 
 bool is_plain_file_name(std::string_view name) {
   if (name.empty() || name == "." || name.find("..") != std::string_view::npos) return false;
-  return std::none_of(name.begin(), name.end(), [](char c) { return c == '/' || c == '\\' || c == '\0'; });
+  return std::none_of(name.begin(), name.end(),
+                      [](char c) { return c == '/' || c == '\\' || c == '\0'; });
 }
 
 std::unique_ptr<Checkpoint> open_hf_directory(const fs::path& path, Need need) {

@@ -8,7 +8,8 @@
 
 namespace tender::io {
 
-/// A Hugging Face directory: config.json, model.safetensors or shards with an index, tokenizer files.
+/// A Hugging Face directory: config.json, model.safetensors or shards with an index, tokenizer
+/// files.
 /// @throws Error as parse_safetensors(), and HF_*, IO_LINK (checkpoints.md 8.2)
 std::unique_ptr<Checkpoint> open_hf_directory(const std::filesystem::path& path, Need need);
 

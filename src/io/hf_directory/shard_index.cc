@@ -19,12 +19,14 @@ class IndexParser {
       : text_(text), file_(file), cursor_(text, file, "HF_INDEX_JSON") {}
 
   ShardIndex parse() {
-    if (const auto bad = first_invalid_utf8(text_)) refuse("HF_INDEX_JSON", *bad, "bytes that are no UTF-8", "UTF-8");
+    if (const auto bad = first_invalid_utf8(text_))
+      refuse("HF_INDEX_JSON", *bad, "bytes that are no UTF-8", "UTF-8");
     if (cursor_.peek() != '{') cursor_.syntax_error("an object");
     bool seen = false;
     cursor_.object([&](std::string_view key) {
       if (key != "weight_map") return cursor_.skip();
-      if (std::exchange(seen, true)) refuse("HF_INDEX_JSON", cursor_.offset(), "'weight_map' twice", "one");
+      if (std::exchange(seen, true))
+        refuse("HF_INDEX_JSON", cursor_.offset(), "'weight_map' twice", "one");
       weight_map();
     });
     if (!cursor_.at_end()) cursor_.syntax_error("the end of the file");
@@ -56,7 +58,8 @@ class IndexParser {
       if (!is_plain_file_name(shard))
         refuse("HF_SHARD_PATH", cursor_.offset(), "the shard " + quote(shard), "a plain file name");
       const auto number = static_cast<std::uint32_t>(shards_.size());
-      index_.places.push_back({std::move(name), shards_.try_emplace(std::string(shard), number).first->second});
+      index_.places.push_back(
+          {std::move(name), shards_.try_emplace(std::string(shard), number).first->second});
     });
   }
 
@@ -72,7 +75,8 @@ class IndexParser {
     for (std::uint32_t i = 0; i < index_.places.size(); ++i) {
       index_.places[i].shard = renumber[index_.places[i].shard];
       if (names.insert(name_of(i), i, name_of))
-        refuse("HF_DUPLICATE_TENSOR", 0, "tensor " + quote(name_of(i)) + " twice", "each tensor once");
+        refuse("HF_DUPLICATE_TENSOR", 0, "tensor " + quote(name_of(i)) + " twice",
+               "each tensor once");
     }
     return std::move(index_);
   }
@@ -86,6 +90,8 @@ class IndexParser {
 
 }  // namespace
 
-ShardIndex parse_shard_index(std::string_view text, const std::string& file) { return IndexParser(text, file).parse(); }
+ShardIndex parse_shard_index(std::string_view text, const std::string& file) {
+  return IndexParser(text, file).parse();
+}
 
 }  // namespace tender::io

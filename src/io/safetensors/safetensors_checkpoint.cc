@@ -10,7 +10,8 @@ namespace {
 
 class SafetensorsCheckpoint final : public Checkpoint {
  public:
-  SafetensorsCheckpoint(const std::filesystem::path& path, MappedFile file) : file_(std::move(file)) {
+  SafetensorsCheckpoint(const std::filesystem::path& path, MappedFile file)
+      : file_(std::move(file)) {
     path_ = path;
     table_.add_file(path.string(), parse_safetensors(file_.bytes(), path.string()).tensors);
     table_.index();  // unique: parse_safetensors() checked

@@ -25,16 +25,22 @@ using Integer = JsonCursor::Integer;
 
 std::string_view in_words(Integer kind) {
   switch (kind) {
-    case Integer::good: return "an integer";
-    case Integer::negative: return "a negative number";
-    case Integer::fractional: return "a fraction";
-    case Integer::too_large: return "a number above 2^63 - 1";
-    case Integer::not_a_number: return "no number";
+    case Integer::good:
+      return "an integer";
+    case Integer::negative:
+      return "a negative number";
+    case Integer::fractional:
+      return "a fraction";
+    case Integer::too_large:
+      return "a number above 2^63 - 1";
+    case Integer::not_a_number:
+      return "no number";
   }
   return "";
 }
 
-/// One tensor as the first pass keeps it; name and shape are read again when all are known to be good.
+/// One tensor as the first pass keeps it; name and shape are read again when all are known to be
+/// good.
 struct Entry {
   std::uint32_t key_at;  ///< in the header
   std::uint64_t begin;
@@ -64,7 +70,8 @@ class HeaderParser {
 
  private:
   [[noreturn]] void refuse(const char* code, std::optional<std::uint64_t> offset, std::string item,
-                           std::string found, std::string expected, std::string_view hint = kDamaged) const {
+                           std::string found, std::string expected,
+                           std::string_view hint = kDamaged) const {
     const std::string subject = item.empty() ? "" : "tensor " + quote(item) + ": ";
     const std::string sentence = subject + "found " + found + ", expected " + expected;
     fail(ErrorKind::corrupt_file,
@@ -104,7 +111,8 @@ class HeaderParser {
 
 std::string_view HeaderParser::header() const {
   if (bytes_.size() < kLengthBytes)
-    refuse("ST_TOO_SHORT", std::nullopt, "", fmt::format("a file of {} bytes", bytes_.size()), "at least 8");
+    refuse("ST_TOO_SHORT", std::nullopt, "", fmt::format("a file of {} bytes", bytes_.size()),
+           "at least 8");
   std::uint64_t length = 0;
   std::memcpy(&length, bytes_.data(), kLengthBytes);
   const std::string found = fmt::format("a header of {} bytes", length);
@@ -117,9 +125,11 @@ std::string_view HeaderParser::header() const {
   if (length == 0) refuse("ST_HEADER_EMPTY", 0, "", found, "a JSON object");
   const std::string_view text(reinterpret_cast<const char*>(bytes_.data()) + kLengthBytes, length);
   if (text.front() != '{')
-    refuse("ST_HEADER_NOT_OBJECT", kLengthBytes, "", "a header that begins with " + quote(text.substr(0, 1)), "'{'");
+    refuse("ST_HEADER_NOT_OBJECT", kLengthBytes, "",
+           "a header that begins with " + quote(text.substr(0, 1)), "'{'");
   if (const auto bad = first_invalid_utf8(text))
-    refuse("ST_HEADER_UTF8", kLengthBytes + *bad, "", "a header with bytes that are no UTF-8", "UTF-8");
+    refuse("ST_HEADER_UTF8", kLengthBytes + *bad, "", "a header with bytes that are no UTF-8",
+           "UTF-8");
   return text;
 }
 
@@ -134,19 +144,22 @@ void HeaderParser::check_entries() {
   cursor_.object([&](std::string_view name) {
     const auto at = static_cast<std::uint32_t>(cursor_.key_position());
     if (name == kMetadata) {
-      if (metadata_at_) refuse("ST_DUPLICATE_KEY", kLengthBytes + at, "", "'__metadata__' twice", "unique keys");
+      if (metadata_at_)
+        refuse("ST_DUPLICATE_KEY", kLengthBytes + at, "", "'__metadata__' twice", "unique keys");
       metadata_at_ = at;
       check_metadata();
       return;
     }
     check_name(name);
     if (entries_.size() == kMaxTensors)
-      refuse("ST_TOO_MANY_TENSORS", kLengthBytes + at, "", fmt::format("more than {} tensors", kMaxTensors),
+      refuse("ST_TOO_MANY_TENSORS", kLengthBytes + at, "",
+             fmt::format("more than {} tensors", kMaxTensors),
              fmt::format("at most {}", kMaxTensors));
     entries_.push_back({at, 0, 0});
     const auto index = static_cast<std::uint32_t>(entries_.size() - 1);
     if (names.insert(name, index, [&](std::uint32_t i) { return key_at(entries_[i].key_at); }))
-      refuse("ST_DUPLICATE_TENSOR", kLengthBytes + at, std::string(name), "it twice", "unique names");
+      refuse("ST_DUPLICATE_TENSOR", kLengthBytes + at, std::string(name), "it twice",
+             "unique names");
     tensor(std::string(name), entries_.back());
   });
   const std::size_t end = cursor_.position();
@@ -166,14 +179,16 @@ void HeaderParser::check_name(std::string_view name) const {
   if (name.find("..") != std::string_view::npos) refuse_name("'..' in its name");
   for (std::size_t i = 0; i < name.size(); ++i) {
     const auto byte = static_cast<unsigned char>(name[i]);
-    const bool c1 = byte == 0xc2 && static_cast<unsigned char>(name[i + 1]) < 0xa0;  // U+0080 to U+009F
+    const bool c1 =
+        byte == 0xc2 && static_cast<unsigned char>(name[i + 1]) < 0xa0;  // U+0080 to U+009F
     if (byte < 0x20 || byte == 0x7f || c1) refuse_name("a control character in its name");
   }
 }
 
 void HeaderParser::check_metadata() {
   const auto refuse_metadata = [&](const char* code, std::string found) {
-    refuse(code, cursor_.offset(), "", "a '__metadata__' with " + std::move(found), "a map of strings to strings");
+    refuse(code, cursor_.offset(), "", "a '__metadata__' with " + std::move(found),
+           "a map of strings to strings");
   };
   if (cursor_.peek() != '{') {
     cursor_.skip();
@@ -211,7 +226,10 @@ TensorInfo HeaderParser::tensor(const std::string& name, Entry& entry) {
   bool has_shape = false;
   bool has_offsets = false;
   cursor_.object([&](std::string_view key) {
-    bool* seen = key == "dtype" ? &has_dtype : key == "shape" ? &has_shape : key == "data_offsets" ? &has_offsets : nullptr;
+    bool* seen = key == "dtype"          ? &has_dtype
+                 : key == "shape"        ? &has_shape
+                 : key == "data_offsets" ? &has_offsets
+                                         : nullptr;
     const std::uint64_t key_at = kLengthBytes + cursor_.key_position();
     if (seen == nullptr) {
       const std::string text = quote(key);
@@ -226,7 +244,9 @@ TensorInfo HeaderParser::tensor(const std::string& name, Entry& entry) {
   });
   if (!has_dtype || !has_shape || !has_offsets)
     refuse("ST_HEADER_JSON", at, name,
-           fmt::format("no {}", !has_dtype ? "dtype" : !has_shape ? "shape" : "data_offsets"),
+           fmt::format("no {}", !has_dtype   ? "dtype"
+                                : !has_shape ? "shape"
+                                             : "data_offsets"),
            "dtype, shape and data_offsets");
   check_size(info, entry);
   return info;
@@ -241,7 +261,8 @@ DType HeaderParser::dtype(const std::string& name) {
   const std::string_view text = cursor_.string();
   for (const DTypeTraits& type : all_dtypes())
     if (type.safetensors && type.name == text) return type.type;
-  refuse("ST_DTYPE", at, name, "the dtype " + quote(text), "a dtype that safetensors defines, such as F32 or BF16",
+  refuse("ST_DTYPE", at, name, "the dtype " + quote(text),
+         "a dtype that safetensors defines, such as F32 or BF16",
          "the file is damaged, or was made by a newer program than this one knows");
 }
 
@@ -256,13 +277,15 @@ Shape HeaderParser::shape(const std::string& name) {
     std::uint64_t extent = 0;
     const Integer kind = cursor_.integer(extent);
     if (kind != Integer::good)
-      refuse("ST_SHAPE", at, name, fmt::format("{} in its shape", in_words(kind)), "integers from 0 to 2^63 - 1");
+      refuse("ST_SHAPE", at, name, fmt::format("{} in its shape", in_words(kind)),
+             "integers from 0 to 2^63 - 1");
     if (extents.size() == kMaxRank)
       refuse("ST_RANK", at, name, "more than 8 dimensions", "at most 8");
     extents.push_back(extent);
   });
   if (!element_count(extents))
-    refuse("ST_SHAPE_OVERFLOW", at, name, "the shape " + to_string(extents), "fewer than 2^48 elements");
+    refuse("ST_SHAPE_OVERFLOW", at, name, "the shape " + to_string(extents),
+           "fewer than 2^48 elements");
   return extents;
 }
 
@@ -277,27 +300,32 @@ void HeaderParser::offsets(const std::string& name, Entry& entry) {
     std::uint64_t value = 0;
     const Integer kind = cursor_.integer(value);
     if (kind != Integer::good)
-      refuse("ST_OFFSETS", at, name, fmt::format("{} in its data_offsets", in_words(kind)), "two integers");
+      refuse("ST_OFFSETS", at, name, fmt::format("{} in its data_offsets", in_words(kind)),
+             "two integers");
     if (count < 2) (count == 0 ? entry.begin : entry.end) = value;
     ++count;
   });
-  if (count != 2) refuse("ST_OFFSETS", at, name, fmt::format("{} data_offsets", count), "[begin, end]");
+  if (count != 2)
+    refuse("ST_OFFSETS", at, name, fmt::format("{} data_offsets", count), "[begin, end]");
   if (entry.begin > entry.end)
-    refuse("ST_OFFSETS", at, name, fmt::format("data_offsets [{}, {}]", entry.begin, entry.end), "begin <= end");
+    refuse("ST_OFFSETS", at, name, fmt::format("data_offsets [{}, {}]", entry.begin, entry.end),
+           "begin <= end");
 }
 
 void HeaderParser::check_size(const TensorInfo& tensor, const Entry& entry) const {
   const std::uint64_t at = kLengthBytes + entry.key_at;
   const std::uint64_t bits = tensor.elements() * traits(tensor.type).bits;  // < 2^48 * 2^6
   if (bits % 8 != 0)
-    refuse("ST_SUBBYTE", at, tensor.name, fmt::format("{} elements of {}", tensor.elements(), to_string(tensor.type)),
+    refuse("ST_SUBBYTE", at, tensor.name,
+           fmt::format("{} elements of {}", tensor.elements(), to_string(tensor.type)),
            "whole bytes");
   if (bits / 8 != entry.end - entry.begin)
     refuse("ST_SIZE_MISMATCH", at, tensor.name, fmt::format("{} bytes", entry.end - entry.begin),
            fmt::format("{} for {} {}", bits / 8, to_string(tensor.type), to_string(tensor.shape)));
   if (entry.end > data_bytes_)
     refuse("ST_PAST_END", at, tensor.name, fmt::format("an end at byte {} of the data", entry.end),
-           fmt::format("at most the {} that the file holds", data_bytes_), "the file was cut short; get it again");
+           fmt::format("at most the {} that the file holds", data_bytes_),
+           "the file was cut short; get it again");
 }
 
 /// Tensors fill the data without hole and overlap.
@@ -305,9 +333,11 @@ void HeaderParser::check_layout() {
   std::vector<std::uint32_t> order(entries_.size());
   std::iota(order.begin(), order.end(), 0U);
   const auto before = [&](std::uint32_t a, std::uint32_t b) {
-    return std::pair(entries_[a].begin, entries_[a].end) < std::pair(entries_[b].begin, entries_[b].end);
+    return std::pair(entries_[a].begin, entries_[a].end) <
+           std::pair(entries_[b].begin, entries_[b].end);
   };
-  if (!std::is_sorted(order.begin(), order.end(), before)) std::sort(order.begin(), order.end(), before);
+  if (!std::is_sorted(order.begin(), order.end(), before))
+    std::sort(order.begin(), order.end(), before);
   check_neighbours(order);
   const std::uint64_t end = order.empty() ? 0 : entries_[order.back()].end;
   if (end != data_bytes_)
@@ -323,12 +353,15 @@ void HeaderParser::check_neighbours(const std::vector<std::uint32_t>& order) {
       const std::uint64_t at = kLengthBytes + entry.key_at;
       const std::string name(key_at(entry.key_at));
       if (i == 0)
-        refuse("ST_OFFSETS", at, name, fmt::format("the first byte of all at {}", entry.begin), "0");
+        refuse("ST_OFFSETS", at, name, fmt::format("the first byte of all at {}", entry.begin),
+               "0");
       const std::string other(key_at(entries_[order[i - 1]].key_at));
       const std::string found = fmt::format("its begin at byte {}", entry.begin);
       if (entry.begin < expected)
-        refuse("ST_OVERLAP", at, name, found + " within tensor " + quote(other), fmt::format("{}", expected));
-      refuse("ST_HOLE", at, name, found, fmt::format("{}, the end of tensor {}", expected, quote(other)));
+        refuse("ST_OVERLAP", at, name, found + " within tensor " + quote(other),
+               fmt::format("{}", expected));
+      refuse("ST_HOLE", at, name, found,
+             fmt::format("{}, the end of tensor {}", expected, quote(other)));
     }
     expected = entry.end;
   }

@@ -11,7 +11,8 @@
 
 namespace tender::io {
 
-/// What a safetensors file holds; tensors point into the bytes that were parsed, in order of the header.
+/// What a safetensors file holds; tensors point into the bytes that were parsed, in order of the
+/// header.
 struct SafetensorsStructure {
   std::map<std::string, std::string> metadata;
   std::vector<TensorInfo> tensors;
