@@ -36,7 +36,8 @@ struct SpecialTokens {
 
 /// Turns text into the ids of the reference implementation and back. Immutable; any thread may use it.
 ///
-/// Bytes that are not UTF-8: see docs/tokenizers.md; no input makes encode() fail.
+/// Any bytes are accepted (docs/tokenizers.md says what becomes of those that are no UTF-8). encode()
+/// fails only where a pattern of the tokenizer's own file exceeds its limits (invalid_input TK_REGEX).
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
@@ -60,10 +61,13 @@ class Tokenizer {
   const SpecialTokens& special() const { return special_; }
   /// The Jinja text, empty if the model has none.
   const std::string& chat_template() const { return chat_template_; }
+  /// Remarks on the files that are no errors, for people.
+  const std::vector<std::string>& notes() const { return notes_; }
 
  protected:
   SpecialTokens special_;
   std::string chat_template_;
+  std::vector<std::string> notes_;
 };
 
 /// The tokenizer of a checkpoint: tokenizer.json, vocab.json + merges.txt, tokenizer.model, or GGUF
