@@ -1,11 +1,13 @@
 #pragma once
 
 #include "quant/method.h"
+#include "quant/methods/rtn/rtn.h"
+#include "quant/methods/tender/tender.h"
 
 namespace tender::quant {
 
 /// Every method of this build. One line here gives it a registry entry, the conformance tests and a
 /// name on the command line.
-using AllMethods = MethodList<>;
+using AllMethods = MethodList<Rtn, Tender>;
 
 }  // namespace tender::quant

@@ -3,6 +3,8 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "kernels/gemm_i8/gemm_i8.h"
+#include "kernels/round_rows/round_rows.h"
 #include "quant/methods.h"
 #include "quant/packed_site_of.h"
 
@@ -92,6 +94,12 @@ void check_weights(MatrixView<const float> w, std::size_t out, std::size_t in) {
              "weight [{}, {}] is {}", n, k, w(n, k));
 }
 
-std::vector<KernelChoice> kernel_choices(Isa, Isa) { return {}; }
+std::vector<KernelChoice> kernel_choices(Isa detected, Isa allowed) {
+  std::vector<KernelChoice> choices;
+  describe_kernels("gemm_i8", kernels::gemm_i8_kernels(), detected, allowed, choices);
+  describe_kernels("gemm_i16", kernels::gemm_i16_kernels(), detected, allowed, choices);
+  describe_kernels("round_rows", kernels::round_rows_kernels(), detected, allowed, choices);
+  return choices;
+}
 
 }  // namespace tender::quant

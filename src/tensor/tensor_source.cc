@@ -115,11 +115,14 @@ Part PartSource::get(std::string_view name, DType type, const Shape& shape) cons
           .expected = std::string(name),
           .hint = "the checkpoint is incomplete; quantize again"},
          "{} has no part {}", where(), quote(name));
-  if (part->type != type || part->shape != shape)
+  const auto elements = element_count(shape);
+  const bool whole = elements && part->bytes.size() * 8 == *elements / traits(type).block * traits(type).bits;
+  if (part->type != type || part->shape != shape || !whole)
     fail(ErrorKind::corrupt_file,
          {.code = "CK_PART_SHAPE",
           .item = where(),
-          .found = fmt::format("{} {}", to_string(part->type), to_string(part->shape)),
+          .found = fmt::format("{} {} in {} bytes", to_string(part->type), to_string(part->shape),
+                               part->bytes.size()),
           .expected = fmt::format("{} {}", to_string(type), to_string(shape)),
           .hint = "the checkpoint is damaged; quantize again"},
          "part {} of {} is {} {}: expected {} {}", quote(name), where(), to_string(part->type),

@@ -1,0 +1,169 @@
+#include "quant/formats/symmetric.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "base/contracts.h"
+#include "base/error.h"
+#include "quant/parts.h"
+
+namespace tender::quant {
+namespace {
+
+constexpr int kNibbleBits = 4;
+// Below it quotients by the scale would be denormal: such weights count as 0.
+constexpr float kTiny = 0x1p-100F;
+
+std::size_t row_bytes(const LinearShape& shape, int bits) {
+  return bits <= kNibbleBits ? (shape.in + 1) / 2 : shape.in;
+}
+
+int highest_code(int bits) { return (1 << (bits - 1)) - 1; }
+
+float largest_of(MatrixView<const float> w) {
+  float largest = 0;
+  for (std::size_t n = 0; n < w.rows(); ++n)
+    for (const float value : w.row(n)) largest = std::max(largest, std::abs(value));
+  return largest;
+}
+
+/// largest / high, moved by an ulp in the rare case where high * scale would give another scale back:
+/// so quantizing dequantized weights finds the same codes and the same scales.
+float scale_of(float largest, int high) {
+  if (largest < kTiny) return 1;
+  const auto by = static_cast<float>(high);
+  float scale = largest / by;
+  for (float again = scale * by / by; again != scale && std::isfinite(again); again = scale * by / by)
+    scale = again;
+  return scale;
+}
+
+void round_weights(std::span<const float> w, float scale, int high, std::int8_t* codes) {
+  constexpr float kNoFraction = 0x1.8p23F;  // the addition rounds to nearest even
+  const auto bound = static_cast<float>(high);
+  for (std::size_t k = 0; k < w.size(); ++k) {
+    const float value = std::max(std::min(w[k] / scale, bound), -bound);
+    codes[k] = static_cast<std::int8_t>((value + kNoFraction) - kNoFraction);
+  }
+}
+
+std::int8_t nibble(std::uint8_t byte, bool high) {
+  return static_cast<std::int8_t>(static_cast<std::int8_t>(high ? byte : byte << 4U) >> 4);
+}
+
+void check_codes(const PartSource& source, const std::string& name, const SymmetricBytes& packed) {
+  const int lowest = -highest_code(packed.bits) - 1;
+  const auto check = [&](int code) {
+    check_number(source, name, "a code", code, lowest, highest_code(packed.bits));
+  };
+  if (packed.bits > kNibbleBits) {
+    for (const std::uint8_t byte : packed.bytes) check(static_cast<std::int8_t>(byte));
+    return;
+  }
+  for (const std::uint8_t byte : packed.bytes) {
+    check(nibble(byte, false));
+    check(nibble(byte, true));
+  }
+  const std::size_t stride = row_bytes(packed.shape, packed.bits);
+  for (std::size_t n = 0; packed.shape.in % 2 == 1 && n < packed.shape.out; ++n)
+    check_number(source, name, "the nibble past a row", nibble(packed.bytes[(n + 1) * stride - 1], true), 0, 0);
+}
+
+Shape scales_shape(const SymmetricBytes& packed) {
+  if (packed.group != 0)
+    return {packed.shape.out, (packed.shape.in + packed.group - 1) / packed.group};
+  return {packed.scales.size()};
+}
+
+}  // namespace
+
+std::size_t SymmetricBytes::payload() const {
+  return shape.out * row_bytes(shape, bits) + scales.size() * sizeof(float);
+}
+
+SymmetricCodes quantize_symmetric(MatrixView<const float> w, int bits, WeightGranularity granularity,
+                                  std::size_t group) {
+  const std::size_t in = w.cols();
+  const int high = highest_code(bits);
+  SymmetricCodes out{{w.rows(), in}, bits, granularity == WeightGranularity::group ? group : 0, {}, {}};
+  require(granularity != WeightGranularity::group || group > 0, "a group has inputs");
+  out.codes.resize(w.rows() * in);
+  if (granularity == WeightGranularity::tensor) out.scales.push_back(scale_of(largest_of(w), high));
+  const std::size_t width = out.group == 0 ? in : out.group;
+  for (std::size_t n = 0; n < w.rows(); ++n)
+    for (std::size_t begin = 0; begin < in; begin += width) {
+      const auto part = w.row(n).subspan(begin, std::min(width, in - begin));
+      if (granularity != WeightGranularity::tensor)
+        out.scales.push_back(scale_of(largest_of({part.data(), 1, part.size()}), high));
+      round_weights(part, out.scales.back(), high, out.codes.data() + n * in + begin);
+    }
+  return out;
+}
+
+SymmetricBytes pack_symmetric(const SymmetricCodes& codes) {
+  SymmetricBytes packed{codes.shape, codes.bits, codes.group, {}, codes.scales};
+  const auto [out, in] = codes.shape;
+  if (codes.bits > kNibbleBits) {
+    packed.bytes.assign(codes.codes.begin(), codes.codes.end());
+    return packed;
+  }
+  packed.bytes.resize(out * row_bytes(codes.shape, codes.bits));
+  for (std::size_t n = 0; n < out; ++n)
+    for (std::size_t k = 0; k < in; ++k) {
+      const unsigned code = static_cast<unsigned>(codes.codes[n * in + k]) & 15U;
+      std::uint8_t& byte = packed.bytes[n * row_bytes(codes.shape, codes.bits) + k / 2];
+      byte = static_cast<std::uint8_t>(byte | code << (k % 2 * 4));
+    }
+  return packed;
+}
+
+SymmetricCodes unpack_symmetric(const SymmetricBytes& packed) {
+  const auto [out, in] = packed.shape;
+  require(packed.bytes.size() == out * row_bytes(packed.shape, packed.bits), "the bytes were not moved yet");
+  SymmetricCodes codes{packed.shape, packed.bits, packed.group, {}, packed.scales};
+  codes.codes.resize(out * in);
+  if (packed.bits > kNibbleBits) {
+    std::copy(packed.bytes.begin(), packed.bytes.end(), codes.codes.begin());
+    return codes;
+  }
+  for (std::size_t n = 0; n < out; ++n) {
+    const std::uint8_t* row = packed.bytes.data() + n * row_bytes(packed.shape, packed.bits);
+    for (std::size_t k = 0; k < in; ++k) codes.codes[n * in + k] = nibble(row[k / 2], k % 2 == 1);
+  }
+  return codes;
+}
+
+void dequantize_symmetric(const SymmetricCodes& codes, MatrixView<float> w) {
+  const auto [out, in] = codes.shape;
+  require(w.rows() == out && w.cols() == in, "w is [out, in]");
+  for (std::size_t n = 0; n < out; ++n)
+    for (std::size_t k = 0; k < in; ++k)
+      w(n, k) = static_cast<float>(codes.codes[n * in + k]) * codes.scale(n, k);
+}
+
+void save_symmetric(const SymmetricBytes& packed, std::string_view prefix, PartSink& sink) {
+  const bool nibbles = packed.bits <= kNibbleBits;
+  sink.put(std::string(prefix) + "_codes", nibbles ? DType::u8 : DType::i8,
+           {packed.shape.out, row_bytes(packed.shape, packed.bits)}, std::as_bytes(std::span(packed.bytes)));
+  sink.put<float>(std::string(prefix) + "_scales", DType::f32, scales_shape(packed), packed.scales);
+}
+
+SymmetricBytes load_symmetric(const PartSource& source, std::string_view prefix, std::size_t in, int bits,
+                              WeightGranularity granularity, std::size_t group) {
+  const std::string codes_name = std::string(prefix) + "_codes";
+  const std::string scales_name = std::string(prefix) + "_scales";
+  const DType type = bits <= kNibbleBits ? DType::u8 : DType::i8;
+  const std::uint64_t out = get_ranked(source, codes_name, type, 2).shape[0];
+  SymmetricBytes packed{{out, in}, bits, granularity == WeightGranularity::group ? group : 0, {}, {}};
+  packed.bytes = values_of<std::uint8_t>(source.get(codes_name, type, {out, row_bytes(packed.shape, bits)}));
+  const Shape shape = granularity == WeightGranularity::tensor    ? Shape{1}
+                      : granularity == WeightGranularity::channel ? Shape{out}
+                                                                  : Shape{out, (in + group - 1) / group};
+  packed.scales = values_of<float>(source.get(scales_name, DType::f32, shape));
+  check_codes(source, codes_name, packed);
+  check_scales(source, scales_name, packed.scales);
+  return packed;
+}
+
+}  // namespace tender::quant

@@ -1,0 +1,53 @@
+#include "quant/integer/row_rounding.h"
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+
+#include "base/contracts.h"
+#include "kernels/round_rows/round_rows.h"
+#include "quant/integer/integer_rows.h"
+
+namespace tender::quant {
+
+std::size_t RowRounding::chunk_of(std::int32_t position) const {
+  if (chunk_rows == 0 || position < 0) return 0;
+  return std::min(static_cast<std::size_t>(position) / chunk_rows, chunks.size() - 1);
+}
+
+RoundedRow round_row(const RowRounding& rounding, std::span<const float> x, std::int32_t position,
+                     std::span<std::int16_t> codes) {
+  require(x.size() == rounding.in && codes.size() == rounding.in, "a row and its codes are [in]");
+  std::vector<float> u(rounding.in);
+  return round_row(rounding, kernels::best_round_rows(Isa::scalar), x, position, u, codes);
+}
+
+RoundedRow round_row(const RowRounding& rounding, const kernels::RoundRowsKernel& kernel,
+                     std::span<const float> x, std::int32_t position, std::span<float> u,
+                     std::span<std::int16_t> codes) {
+  const std::size_t index = rounding.chunk_of(position);
+  const ChunkRounding& chunk = rounding.chunks[index];
+  const kernels::RowReach reach =
+      kernel.scale(x.data(), chunk.bias.empty() ? nullptr : chunk.bias.data(),
+                   chunk.multiplier.empty() ? nullptr : chunk.multiplier.data(), rounding.in, u.data());
+  if (reach.magnitude >= kernels::kNotFinite) {
+    std::fill_n(codes.begin(), rounding.in, std::int16_t{0});
+    return {std::numeric_limits<float>::quiet_NaN(), index};
+  }
+  const auto high = static_cast<float>(rounding.high);
+  float factor = 1;
+  float step = chunk.unit;
+  if (rounding.by_row) {
+    const float peak = rounding.low < 0 ? std::bit_cast<float>(reach.magnitude) : reach.largest;
+    if (peak < RowRounding::kTinyPeak) {
+      std::fill_n(codes.begin(), rounding.in, std::int16_t{0});
+      return {chunk.unit, index};
+    }
+    factor = high / peak;
+    step = chunk.unit * (peak / high);
+  }
+  kernel.round(u.data(), factor, static_cast<float>(rounding.low), high, rounding.in, codes.data());
+  return {step, index};
+}
+
+}  // namespace tender::quant

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace tender::quant {
+
+/// How the channels of one row chunk become integers.
+struct ChunkRounding {
+  std::vector<float> bias;          ///< [in], taken off first; or empty
+  std::vector<float> multiplier;    ///< [in], 1 / the channel's step; or empty where it is 1
+  std::vector<std::uint8_t> shift;  ///< [in], the channel's step is unit * 2^shift; or empty where 0
+  float unit = 1;                   ///< the smallest step
+};
+
+/// How the rows of a site become integers: what reference, kernels and simulators share.
+///
+///     u[k]    = (x[k] - bias[k]) * multiplier[k]         float32, rounded after each operation
+///     peak    = max |u[k]|, or max(0, u[k]) where codes are unsigned
+///     code[k] = rne(clamp(u[k] * factor, low, high))     factor = by_row ? high / peak : 1
+///     step    = by_row ? unit * (peak / high) : unit
+///     x[k] is about bias[k] + code[k] * 2^shift[k] * step
+///
+/// A row whose u are not all finite has codes 0 and step NaN. With by_row, a row below kTinyPeak counts as
+/// zero: codes 0, step = unit.
+struct RowRounding {
+  static constexpr float kTinyPeak = 0x1p-80F;  ///< high / peak and every step stay normal numbers
+
+  std::size_t in = 0;
+  int low = -128;
+  int high = 127;
+  bool by_row = false;
+  std::size_t chunk_rows = 0;  ///< positions per chunk; 0 where there is one chunk
+  std::vector<ChunkRounding> chunks;
+
+  /// Positions past the last chunk use the last.
+  std::size_t chunk_of(std::int32_t position) const;
+  /// The largest |code| there can be: with by_row, nothing is clipped and `low` is not reached.
+  int reach() const { return by_row || -low < high ? high : -low; }
+};
+
+struct RoundedRow {
+  float step = 0;  ///< what one unit of the integer sum is worth
+  std::size_t chunk = 0;
+};
+
+/// The definition, in the scalar kernels. @param codes [in]
+RoundedRow round_row(const RowRounding& rounding, std::span<const float> x, std::int32_t position,
+                     std::span<std::int16_t> codes);
+
+}  // namespace tender::quant

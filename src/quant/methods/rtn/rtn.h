@@ -1,0 +1,141 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/gemm_f32/gemm_f32.h"
+#include "quant/formats/symmetric.h"
+#include "quant/integer/integer_linear.h"
+#include "quant/integer/integer_rows.h"
+#include "quant/method.h"
+
+namespace tender::quant {
+
+/// Which values of a site's rows share a scale. `tensor` and `channel` are calibrated maxima.
+enum class ActivationGranularity : std::uint8_t { none, tensor, token, channel };
+
+inline constexpr std::array<std::string_view, 3> kWeightGranularities = {"tensor", "channel", "group"};
+inline constexpr std::array<std::string_view, 4> kActivationGranularities = {"none", "tensor", "token",
+                                                                             "channel"};
+
+struct RtnOptions {
+  int weight_bits = 8;
+  WeightGranularity weight_granularity = WeightGranularity::channel;
+  int group_size = 128;
+  int activation_bits = 8;
+  ActivationGranularity activation_granularity = ActivationGranularity::token;
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor& visit) {
+    visit.integer("weight_bits", self.weight_bits, 2, 8, "bits of a weight code");
+    visit.choice("weight_granularity", self.weight_granularity, kWeightGranularities,
+                 "weights that share a scale: all, those of an output channel, or groups of its inputs");
+    visit.integer("group_size", self.group_size, 1, 1 << 20, "inputs that share a scale, for groups");
+    visit.integer("activation_bits", self.activation_bits, 2, 8, "bits of an activation code");
+    visit.choice("activation_granularity", self.activation_granularity, kActivationGranularities,
+                 "activations that share a scale: none are rounded, all (calibrated maximum), those of a "
+                 "token, or of an input channel (calibrated maxima; evaluated in float32)");
+  }
+};
+inline void settle(RtnOptions&) {}
+
+/// How a site's rows are rounded.
+///
+///     part rtn_meta            int32 [5]   weight bits, inputs per weight scale (0: all of a row),
+///                                          1 if one scale serves the whole matrix, activation bits
+///                                          (32: not rounded), inputs of the site
+///     part rtn_tensor_scale    float32 [1]   the activation step, where one serves all
+///     part rtn_channel_scales  float32 [in]  the steps, where every input channel has one
+struct RtnInput {
+  std::size_t in = 0;
+  int weight_bits = 8;
+  WeightGranularity weight_granularity = WeightGranularity::channel;
+  std::size_t group = 0;
+  int activation_bits = 32;
+  ActivationGranularity granularity = ActivationGranularity::none;
+  std::vector<float> scales;  ///< [1] for tensor, [in] for channel, else empty
+
+  IntegerRows rows;                                ///< made by prepare()
+  const kernels::GemmF32Kernel* floats = nullptr;  ///< made by prepare()
+};
+
+/// One layer: parts rtn_codes and rtn_scales as in formats/symmetric.h.
+struct RtnPacked {
+  SymmetricBytes weights;
+  IntegerLinear integers;     ///< made by prepare() where rows become integers with one step
+  kernels::PanelsF32 floats;  ///< made by prepare() elsewhere: dequantized weights, 4 bytes each
+};
+
+/// Rows after rounding: integers, or float32 rows (rounded per channel, or as they came).
+struct RtnRounded {
+  IntegerCodes codes;
+  Matrix rounded;
+  MatrixView<const float> rows;
+};
+
+/// The largest |x| per input channel, where a static scale asks for it.
+class RtnCalibration {
+ public:
+  RtnCalibration(std::size_t in, bool wanted) : wanted_(wanted), largest_(in, 0.0F) {}
+  void observe(const Rows& x);
+  void save(PartSink& sink) const;
+  void load(const PartSource& source);
+  std::span<const float> largest() const { return largest_; }
+  std::int64_t rows() const { return rows_; }
+
+ private:
+  bool wanted_;
+  std::int64_t rows_ = 0;
+  std::vector<float> largest_;
+};
+
+/// Round to nearest: the baseline. Symmetric codes, scales from maxima, nothing learned.
+class Rtn {
+ public:
+  static constexpr std::string_view kName = "rtn";
+  static constexpr std::string_view kSummary = "round to nearest, the baseline";
+  using Options = RtnOptions;
+  using Calibration = RtnCalibration;
+  using Input = RtnInput;
+  using Codes = SymmetricCodes;
+  using Packed = RtnPacked;
+  using Rounded = RtnRounded;
+
+  Rtn() = default;
+  explicit Rtn(const Options& options) : options_(options) {}
+  MethodTraits traits() const;
+
+  Calibration calibrate(const SiteShape& shape) const;
+  Calibration load_calibration(const SiteShape& shape, const PartSource& source) const;
+  Input input(const Calibration& seen) const;
+  Codes quantize(MatrixView<const float> w, const Input& input) const;
+  static Packed pack(const Codes& codes);
+  static Codes unpack(const Packed& packed);
+  static void dequantize(const Packed& packed, MatrixView<float> w);
+
+  static void save_input(const Input& input, PartSink& sink);
+  static Input load_input(const PartSource& source);
+  static void save(const Packed& packed, PartSink& sink);
+  static Packed load(const Input& input, const PartSource& source);
+  static LinearShape shape(const Packed& packed) { return packed.weights.shape; }
+  static std::size_t bytes(const Packed& packed) { return packed.weights.payload(); }
+  static std::size_t input_bytes(const Input& input);
+
+  static InputRounding rounding(const Input& input);
+  static void reference(const Input& input, const Packed& packed, const Rows& x, MatrixView<double> y);
+  static void prepare(Input& input, Isa isa);
+  static void prepare(const Input& input, Packed& packed, Isa isa);
+  static Rounded round(const Input& input, const Rows& x, ThreadPool& pool);
+  static void matmul(const Input& input, const Packed& packed, const Rounded& rounded, MatrixView<float> y,
+                     const Epilogue& epilogue, ThreadPool& pool);
+  static std::string kernel(const Input& input, const Packed& packed);
+
+ private:
+  Options options_;
+};
+
+}  // namespace tender::quant

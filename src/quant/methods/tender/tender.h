@@ -1,0 +1,80 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "quant/formats/symmetric.h"
+#include "quant/integer/integer_linear.h"
+#include "quant/method.h"
+#include "quant/methods/tender/tender_rows.h"
+
+namespace tender::quant {
+
+/// One layer: symmetric codes with a scale per output channel, and what the bias of the rows adds back,
+/// per row chunk c: compensation[c][n] = sum over k of bias[c][k] * w[n][k] with the weights before they
+/// were quantized, in double and rising k, rounded once to float32.
+struct TenderCodes {
+  SymmetricCodes weights;
+  std::vector<float> compensation;  ///< [C, out], or empty
+  friend bool operator==(const TenderCodes&, const TenderCodes&) = default;
+};
+
+/// The same as stored, per layer:
+///
+///     part tender_codes, tender_scales   formats/symmetric.h, one scale per output channel
+///     part tender_compensation           float32 [C, out]; absent where the site has no bias
+struct TenderPacked {
+  SymmetricBytes weights;
+  std::vector<float> compensation;
+  IntegerLinear integers;  ///< made by prepare(): 8-bit panels, for weights of any number of bits
+};
+
+/// Tender (Lee, Lee, Sim, ISCA 2024): channels in groups whose scales are powers of two apart, so that
+/// the integer sum runs through all of them with a shift between groups and one dequantization.
+class Tender {
+ public:
+  static constexpr std::string_view kName = "tender";
+  static constexpr std::string_view kSummary =
+      "channel groups a factor 2 apart, summed in integers with shifts (Tender, ISCA 2024)";
+  using Options = TenderOptions;
+  using Calibration = TenderCalibration;
+  using Input = TenderInput;
+  using Codes = TenderCodes;
+  using Packed = TenderPacked;
+  using Rounded = IntegerCodes;
+
+  Tender() { settle(options_); }
+  explicit Tender(const Options& options) : options_(options) { settle(options_); }
+  MethodTraits traits() const;
+
+  Calibration calibrate(const SiteShape& shape) const;
+  Calibration load_calibration(const SiteShape& shape, const PartSource& source) const;
+  Input input(const Calibration& seen) const { return tender_input(seen, options_); }
+  Codes quantize(MatrixView<const float> w, const Input& input) const;
+  static Packed pack(const Codes& codes);
+  static Codes unpack(const Packed& packed);
+  static void dequantize(const Packed& packed, MatrixView<float> w);
+
+  static void save_input(const Input& input, PartSink& sink) { save_tender_input(input, sink); }
+  static Input load_input(const PartSource& source) { return load_tender_input(source); }
+  static void save(const Packed& packed, PartSink& sink);
+  static Packed load(const Input& input, const PartSource& source);
+  static LinearShape shape(const Packed& packed) { return packed.weights.shape; }
+  static std::size_t bytes(const Packed& packed);
+  static std::size_t input_bytes(const Input& input) { return input.bytes(); }
+
+  static InputRounding rounding(const Input& input);
+  static void reference(const Input& input, const Packed& packed, const Rows& x, MatrixView<double> y);
+  static void prepare(Input& input, Isa isa);
+  static void prepare(const Input& input, Packed& packed, Isa isa);
+  static Rounded round(const Input& input, const Rows& x, ThreadPool& pool);
+  static void matmul(const Input& input, const Packed& packed, const Rounded& rounded, MatrixView<float> y,
+                     const Epilogue& epilogue, ThreadPool& pool);
+  static std::string kernel(const Input& input, const Packed& packed);
+
+ private:
+  Options options_;
+};
+
+}  // namespace tender::quant

@@ -1,0 +1,232 @@
+#include "quant/methods/tender/tender_rows.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "base/contracts.h"
+#include "base/error.h"
+#include "quant/options.h"
+#include "quant/parts.h"
+
+namespace tender::quant {
+namespace {
+
+constexpr int kStaticChunk = 256;  // tender.md 2.3
+constexpr std::int64_t kMaxPositions = std::int64_t{1} << 20;
+
+/// 2^n exactly, for normal results.
+float power_of_two(int n) { return std::bit_cast<float>(static_cast<std::uint32_t>(127 + n) << 23U); }
+
+int highest_code(const TenderInput& input) {
+  return input.is_unsigned ? (1 << input.activation_bits) - 1 : (1 << (input.activation_bits - 1)) - 1;
+}
+
+/// Statistics of a chunk that no row fell into are those of the last chunk before it that has rows.
+std::size_t chunk_with_rows(const TenderCalibration& seen, std::size_t chunk) {
+  while (chunk > 0 && seen.rows(chunk) == 0) --chunk;
+  return chunk;
+}
+
+void add_chunk(const TenderCalibration& seen, std::size_t chunk, bool centred, TenderInput& input) {
+  const auto least = seen.least(chunk);
+  const auto largest = seen.largest(chunk);
+  std::vector<float> cmax(input.in);
+  for (std::size_t k = 0; k < input.in; ++k) {
+    // halves first: the sum of two large numbers might not be finite
+    const float bias = centred ? 0.5F * largest[k] + 0.5F * least[k] : 0.0F;
+    if (centred) input.bias.push_back(bias);
+    cmax[k] = input.is_unsigned ? std::max(largest[k], 0.0F) : std::max(largest[k] - bias, bias - least[k]);
+  }
+  float tmax = *std::max_element(cmax.begin(), cmax.end());
+  if (tmax < RowRounding::kTinyPeak) {  // only zeros were seen: codes are 0, unless rows bring their scale
+    tmax = input.row_scaled ? static_cast<float>(highest_code(input)) : 0.0F;
+    std::fill(cmax.begin(), cmax.end(), 0.0F);
+  }
+  input.tmax.push_back(tmax);
+  for (const float value : cmax) input.group.push_back(tender_group(value, tmax, input.groups));
+}
+
+ChunkRounding rounding_of_chunk(const TenderInput& input, std::size_t chunk) {
+  const std::span groups(input.group.data() + chunk * input.in, input.in);
+  const auto lowest = *std::min_element(groups.begin(), groups.end());
+  const auto high = static_cast<float>(highest_code(input));
+  const float tmax = input.tmax[chunk];
+  const bool dead = tmax < RowRounding::kTinyPeak;
+  ChunkRounding rounding;
+  rounding.unit = dead ? 0.0F : tmax / high * power_of_two(lowest + 1 - input.groups);
+  for (const std::uint8_t i : groups) {
+    rounding.shift.push_back(static_cast<std::uint8_t>(i - lowest));
+    rounding.multiplier.push_back(dead ? 0.0F : high / tmax * power_of_two(input.groups - 1 - i));
+  }
+  if (!input.bias.empty())
+    rounding.bias.assign(input.bias.begin() + static_cast<std::ptrdiff_t>(chunk * input.in),
+                         input.bias.begin() + static_cast<std::ptrdiff_t>((chunk + 1) * input.in));
+  return rounding;
+}
+
+void check_tmax(const PartSource& source, const TenderInput& input) {
+  for (std::size_t c = 0; c < input.tmax.size(); ++c) {
+    const float tmax = input.tmax[c];
+    const float least = input.row_scaled ? RowRounding::kTinyPeak : 0.0F;
+    if (!(std::isfinite(tmax) && tmax >= least))
+      refuse_part(source, "tender_tmax", "QC_SCALE", fmt::format("TMax of chunk {} is {}", c, tmax),
+                  "finite values above 0");
+  }
+}
+
+}  // namespace
+
+void settle(TenderOptions& options) {
+  if (options.groups == 0) options.groups = options.activation_bits > 4 ? 8 : 14;
+  if (options.chunk_rows == TenderOptions::kByMode)
+    options.chunk_rows = options.mode == TenderMode::static_scales ? kStaticChunk : 0;
+}
+
+std::size_t TenderInput::bytes() const {
+  return 6 * sizeof(std::int32_t) + (tmax.size() + bias.size()) * sizeof(float) + group.size();
+}
+
+TenderCalibration::TenderCalibration(const SiteShape& shape, std::size_t chunk_rows)
+    : in_(shape.in), chunk_rows_(chunk_rows), centre_(shape.centre), nonnegative_(shape.nonnegative) {}
+
+void TenderCalibration::grow_to(std::size_t chunks) {
+  if (chunks <= rows_.size()) return;
+  rows_.resize(chunks, 0);
+  least_.resize(chunks * in_, 0.0F);
+  largest_.resize(chunks * in_, 0.0F);
+}
+
+void TenderCalibration::observe(const Rows& x) {
+  for (std::size_t m = 0; m < x.values.rows(); ++m) {
+    const auto row = x.values.row(m);
+    for (std::size_t k = 0; k < in_; ++k)
+      if (!std::isfinite(row[k]))
+        fail(ErrorKind::invalid_input,
+             {.code = "Q_NONFINITE", .hint = "the model is damaged: its activations are not finite"},
+             "calibration row {} has {} in channel {}", m, row[k], k);
+    const std::int32_t position = std::max(x.positions[m], 0);
+    const std::size_t chunk = chunk_rows_ == 0 ? 0 : static_cast<std::size_t>(position) / chunk_rows_;
+    grow_to(chunk + 1);
+    float* least = least_.data() + chunk * in_;
+    float* largest = largest_.data() + chunk * in_;
+    if (rows_[chunk]++ == 0) {
+      std::copy(row.begin(), row.end(), least);
+      std::copy(row.begin(), row.end(), largest);
+      continue;
+    }
+    for (std::size_t k = 0; k < in_; ++k) {
+      least[k] = std::min(least[k], row[k]);
+      largest[k] = std::max(largest[k], row[k]);
+    }
+  }
+}
+
+void TenderCalibration::save(PartSink& sink) const {
+  const std::array<std::int32_t, 1> meta = {static_cast<std::int32_t>(chunk_rows_)};
+  sink.put<std::int32_t>("tender_seen_chunk_rows", DType::i32, {1}, meta);
+  sink.put<std::int64_t>("tender_seen_rows", DType::i64, {rows_.size()}, rows_);
+  sink.put<float>("tender_seen_least", DType::f32, {rows_.size(), in_}, least_);
+  sink.put<float>("tender_seen_largest", DType::f32, {rows_.size(), in_}, largest_);
+}
+
+void TenderCalibration::load(const PartSource& source) {
+  const auto chunk_rows = values_of<std::int32_t>(source.get("tender_seen_chunk_rows", DType::i32, {1}))[0];
+  check_number(source, "tender_seen_chunk_rows", "positions per chunk", chunk_rows,
+               static_cast<std::int64_t>(chunk_rows_), static_cast<std::int64_t>(chunk_rows_));
+  const std::uint64_t chunks = get_ranked(source, "tender_seen_rows", DType::i64, 1).shape[0];
+  rows_ = values_of<std::int64_t>(source.get("tender_seen_rows", DType::i64, {chunks}));
+  least_ = values_of<float>(source.get("tender_seen_least", DType::f32, {chunks, in_}));
+  largest_ = values_of<float>(source.get("tender_seen_largest", DType::f32, {chunks, in_}));
+  check_finite(source, "tender_seen_least", least_);
+  check_finite(source, "tender_seen_largest", largest_);
+  for (const std::int64_t rows : rows_)
+    check_number(source, "tender_seen_rows", "the number of rows", rows, 0,
+                 std::numeric_limits<std::int64_t>::max());
+  for (std::size_t i = 0; i < least_.size(); ++i)
+    if (least_[i] > largest_[i])
+      refuse_part(source, "tender_seen_least", "QC_RANGE", fmt::format("{} in place {}", least_[i], i),
+                  fmt::format("at most the largest, {}", largest_[i]));
+}
+
+std::uint8_t tender_group(float cmax, float tmax, int groups) {
+  for (int i = groups - 1; i > 0; --i)
+    if (cmax > tmax * power_of_two(i - groups)) return static_cast<std::uint8_t>(i);  // above T_(i-1)
+  return 0;
+}
+
+TenderInput tender_input(const TenderCalibration& seen, const TenderOptions& options) {
+  if (seen.chunks() == 0)
+    fail(ErrorKind::invalid_input,
+         {.code = "Q_CALIBRATION", .hint = "give a text with --calibration"},
+         "tender takes ranges and groups of channels from calibration rows, and saw none");
+  TenderInput input;
+  input.in = seen.in();
+  input.weight_bits = options.weight_bits;
+  input.activation_bits = options.activation_bits;
+  input.groups = options.groups;
+  input.chunk_rows = seen.chunk_rows();
+  input.row_scaled = options.mode == TenderMode::row_scaled;
+  input.is_unsigned = seen.nonnegative();
+  const bool centred = seen.centre() && !seen.nonnegative();
+  for (std::size_t c = 0; c < seen.chunks(); ++c) add_chunk(seen, chunk_with_rows(seen, c), centred, input);
+  return input;
+}
+
+RowRounding tender_rounding(const TenderInput& input) {
+  RowRounding rounding{.in = input.in,
+                       .low = input.is_unsigned ? 0 : -highest_code(input) - 1,
+                       .high = highest_code(input),
+                       .by_row = input.row_scaled,
+                       .chunk_rows = input.chunk_rows,
+                       .chunks = {}};
+  for (std::size_t c = 0; c < input.chunks(); ++c) rounding.chunks.push_back(rounding_of_chunk(input, c));
+  return rounding;
+}
+
+void save_tender_input(const TenderInput& input, PartSink& sink) {
+  const std::array<std::int32_t, 6> meta = {input.weight_bits,
+                                            input.activation_bits,
+                                            input.groups,
+                                            static_cast<std::int32_t>(input.chunk_rows),
+                                            input.row_scaled ? 1 : 0,
+                                            input.is_unsigned ? 1 : 0};
+  sink.put<std::int32_t>("tender_meta", DType::i32, {meta.size()}, meta);
+  sink.put<float>("tender_tmax", DType::f32, {input.chunks()}, input.tmax);
+  if (!input.bias.empty()) sink.put<float>("tender_bias", DType::f32, {input.chunks(), input.in}, input.bias);
+  sink.put<std::uint8_t>("tender_groups", DType::u8, {input.chunks(), input.in}, input.group);
+}
+
+TenderInput load_tender_input(const PartSource& source) {
+  const auto meta = values_of<std::int32_t>(source.get("tender_meta", DType::i32, {6}));
+  check_number(source, "tender_meta", "weight bits", meta[0], 2, 8);
+  check_number(source, "tender_meta", "activation bits", meta[1], 2, 8);
+  check_number(source, "tender_meta", "groups", meta[2], 1, TenderOptions::kMaxGroups);
+  check_number(source, "tender_meta", "positions per chunk", meta[3], 0, kMaxPositions);
+  check_number(source, "tender_meta", "row-scaled", meta[4], 0, 1);
+  check_number(source, "tender_meta", "unsigned", meta[5], 0, 1);
+  TenderInput input;
+  input.weight_bits = meta[0];
+  input.activation_bits = meta[1];
+  input.groups = meta[2];
+  input.chunk_rows = static_cast<std::size_t>(meta[3]);
+  input.row_scaled = meta[4] == 1;
+  input.is_unsigned = meta[5] == 1;
+  const Shape shape = get_ranked(source, "tender_groups", DType::u8, 2).shape;
+  input.in = shape[1];
+  check_number(source, "tender_groups", "the number of chunks", static_cast<std::int64_t>(shape[0]), 1,
+               meta[3] == 0 ? 1 : kMaxPositions);
+  input.group = values_of<std::uint8_t>(source.get("tender_groups", DType::u8, shape));
+  input.tmax = values_of<float>(source.get("tender_tmax", DType::f32, {shape[0]}));
+  if (source.find("tender_bias"))
+    input.bias = values_of<float>(source.get("tender_bias", DType::f32, shape));
+  for (const std::uint8_t i : input.group)
+    if (i >= input.groups)
+      refuse_part(source, "tender_groups", "QC_GIDX", fmt::format("group {}", i),
+                  fmt::format("groups below {}", input.groups));
+  check_tmax(source, input);
+  check_finite(source, "tender_bias", input.bias);
+  return input;
+}
+
+}  // namespace tender::quant

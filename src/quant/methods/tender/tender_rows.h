@@ -1,0 +1,119 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "quant/integer/integer_rows.h"
+#include "quant/integer/row_rounding.h"
+#include "quant/method.h"
+
+namespace tender::quant {
+
+/// static: scales as calibrated, values beyond them are clipped (the paper). row_scaled: every row is
+/// divided by its own factor first, so nothing is clipped (tender.md 8.2).
+enum class TenderMode : std::uint8_t { static_scales, row_scaled };
+inline constexpr std::array<std::string_view, 2> kTenderModes = {"static", "row-scaled"};
+
+struct TenderOptions {
+  static constexpr int kMaxGroups = 20;
+  static constexpr int kByMode = -1;
+
+  int weight_bits = 8;
+  int activation_bits = 8;
+  TenderMode mode = TenderMode::row_scaled;
+  int groups = 0;
+  int chunk_rows = kByMode;
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor& visit) {
+    visit.integer("weight_bits", self.weight_bits, 2, 8, "bits of a weight code");
+    visit.integer("activation_bits", self.activation_bits, 2, 8, "bits of an activation code");
+    visit.choice("mode", self.mode, kTenderModes,
+                 "scales as calibrated, or with a factor of each row's own on top");
+    visit.integer("groups", self.groups, 0, kMaxGroups,
+                  "channel groups, a factor 2 apart; 0: 8 with activations above 4 bits, else 14");
+    visit.integer("chunk_rows", self.chunk_rows, kByMode, 1 << 20,
+                  "positions that share metadata; 0: all; -1: 256 in static mode, else all");
+  }
+};
+void settle(TenderOptions& options);
+
+/// How a site's rows are rounded: the calibrated metadata of C row chunks.
+///
+///     part tender_meta    int32 [6]        weight bits, activation bits, groups G, positions per chunk
+///                                          (0: one chunk), 1 if row-scaled, 1 if codes are unsigned
+///     part tender_tmax    float32 [C]      largest magnitude of the chunk (TMax)
+///     part tender_bias    float32 [C, in]  what is taken off each channel; absent where nothing is
+///     part tender_groups  uint8 [C, in]    group index i of each channel, 0 the smallest scale
+///
+/// Scale of group i = TMax / qmax / 2^(G - 1 - i), derived by exact halving, never stored.
+struct TenderInput {
+  std::size_t in = 0;
+  int weight_bits = 8;
+  int activation_bits = 8;
+  int groups = 8;
+  std::size_t chunk_rows = 0;
+  bool row_scaled = true;
+  bool is_unsigned = false;
+  std::vector<float> tmax;
+  std::vector<float> bias;
+  std::vector<std::uint8_t> group;
+
+  IntegerRows rows;  ///< made by prepare()
+
+  std::size_t chunks() const { return tmax.size(); }
+  std::size_t bytes() const;
+};
+
+/// What calibration has seen: least and largest value of each channel in each row chunk. Extremes do not
+/// depend on the order of the sequences.
+class TenderCalibration {
+ public:
+  TenderCalibration(const SiteShape& shape, std::size_t chunk_rows);
+
+  /// @throws Error invalid_input (Q_NONFINITE)
+  void observe(const Rows& x);
+  void save(PartSink& sink) const;
+  /// @throws Error corrupt_file
+  void load(const PartSource& source);
+
+  std::size_t in() const { return in_; }
+  std::size_t chunk_rows() const { return chunk_rows_; }
+  std::size_t chunks() const { return rows_.size(); }
+  bool centre() const { return centre_; }
+  bool nonnegative() const { return nonnegative_; }
+  std::int64_t rows(std::size_t chunk) const { return rows_[chunk]; }
+  std::span<const float> least(std::size_t chunk) const { return {least_.data() + chunk * in_, in_}; }
+  std::span<const float> largest(std::size_t chunk) const { return {largest_.data() + chunk * in_, in_}; }
+
+ private:
+  void grow_to(std::size_t chunks);
+
+  std::size_t in_;
+  std::size_t chunk_rows_;
+  bool centre_;
+  bool nonnegative_;
+  std::vector<std::int64_t> rows_;  ///< [C]
+  std::vector<float> least_;        ///< [C, in]
+  std::vector<float> largest_;      ///< [C, in]
+};
+
+/// Group index of a channel whose largest centred magnitude is `cmax` (tender.md 2.5): thresholds are
+/// tmax / 2^(groups - 1 - i), a value on a threshold belongs to it, and 0 takes everything below.
+std::uint8_t tender_group(float cmax, float tmax, int groups);
+
+/// Bias, TMax and groups from what was seen. @throws Error invalid_input (Q_CALIBRATION) if it is nothing
+TenderInput tender_input(const TenderCalibration& seen, const TenderOptions& options);
+
+/// The metadata as arithmetic. Groups that are empty at the bottom are dropped (tender.md 5.4), so the
+/// smallest occupied scale is the unit.
+RowRounding tender_rounding(const TenderInput& input);
+
+void save_tender_input(const TenderInput& input, PartSink& sink);
+/// @throws Error corrupt_file (CK_PART_MISSING, CK_PART_SHAPE, QC_RANGE, QC_SCALE, QC_GIDX)
+TenderInput load_tender_input(const PartSource& source);
+
+}  // namespace tender::quant
