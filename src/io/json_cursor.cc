@@ -23,15 +23,6 @@ void JsonCursor::syntax_error(std::string_view expected) const {
        "is not valid JSON: found {}, expected {}", found, expected);
 }
 
-char JsonCursor::peek() {
-  while (at_ < text_.size()) {
-    const char c = text_[at_];
-    if (c != ' ' && c != '\n' && c != '\t' && c != '\r') return c;
-    ++at_;
-  }
-  return '\0';
-}
-
 void JsonCursor::expect(char c, std::string_view what) {
   if (peek() != c) syntax_error(what);
   ++at_;

@@ -27,7 +27,14 @@ class JsonCursor {
   std::uint64_t offset() const { return base_ + at_; }
 
   /// Skips white space and shows the next character; NUL at the end of the text.
-  char peek();
+  char peek() {
+    while (at_ < text_.size()) {
+      const char c = text_[at_];
+      if (c != ' ' && c != '\n' && c != '\t' && c != '\r') return c;
+      ++at_;
+    }
+    return '\0';
+  }
   bool at_end() { return peek() == '\0' && at_ >= text_.size(); }
 
   /// Steps through an object: member(key) must consume the value. Keys hold until the next call.

@@ -231,11 +231,9 @@ TensorInfo HeaderParser::tensor(const std::string& name, Entry& entry) {
                  : key == "data_offsets" ? &has_offsets
                                          : nullptr;
     const std::uint64_t key_at = kLengthBytes + cursor_.key_position();
-    if (seen == nullptr) {
-      const std::string text = quote(key);
-      cursor_.skip();
-      refuse("ST_HEADER_JSON", key_at, name, "the key " + text, "dtype, shape and data_offsets");
-    }
+    if (seen == nullptr)
+      refuse("ST_HEADER_JSON", key_at, name, "the key " + quote(key),
+             "dtype, shape and data_offsets");
     if (*seen) refuse("ST_DUPLICATE_KEY", key_at, name, quote(key) + " twice", "unique keys");
     *seen = true;
     if (seen == &has_dtype) info.type = dtype(name);

@@ -106,7 +106,9 @@ TEST(SafetensorsWriterTest, TensorsFallByAlignmentAndTheDataBeginsAtAMultipleOfE
     EXPECT_GE(before, bits);
     EXPECT_EQ((file.tensors[i].bytes.data() - begin) % static_cast<std::ptrdiff_t>((bits + 7) / 8),
               0);
-    if (before == bits) { EXPECT_LT(file.tensors[i - 1].name, file.tensors[i].name); }
+    if (before == bits) {
+      EXPECT_LT(file.tensors[i - 1].name, file.tensors[i].name);
+    }
   }
 }
 
