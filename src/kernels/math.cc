@@ -53,16 +53,18 @@ Reduced reduce(double x) {
 
 /// Taylor: the first omitted term, r^19 / 19!, is below 2^-63 for |r| <= pi/4.
 double sin_near_zero(double r) {
-  constexpr std::array kTerms = {1 / factorial(17), -1 / factorial(15), 1 / factorial(13), -1 / factorial(11),
-                                 1 / factorial(9),  -1 / factorial(7),  1 / factorial(5),  -1 / factorial(3)};
+  constexpr std::array kTerms = {1 / factorial(17),  -1 / factorial(15), 1 / factorial(13),
+                                 -1 / factorial(11), 1 / factorial(9),   -1 / factorial(7),
+                                 1 / factorial(5),   -1 / factorial(3)};
   const double square = r * r;
   return std::fma(r * square, polynomial(kTerms, square), r);
 }
 
 /// Taylor: the first omitted term, r^18 / 18!, is below 2^-58.
 double cos_near_zero(double r) {
-  constexpr std::array kTerms = {1 / factorial(16),  -1 / factorial(14), 1 / factorial(12), -1 / factorial(10),
-                                 1 / factorial(8),   -1 / factorial(6),  1 / factorial(4)};
+  constexpr std::array kTerms = {1 / factorial(16),  -1 / factorial(14), 1 / factorial(12),
+                                 -1 / factorial(10), 1 / factorial(8),   -1 / factorial(6),
+                                 1 / factorial(4)};
   const double square = r * r;
   const double head = std::fma(-0.5, square, 1.0);
   const double lost = std::fma(-0.5, square, 1.0 - head);  // what rounding took from the head
@@ -103,9 +105,10 @@ double fixed_exp(double x) {
   const double high = std::fma(-n, kLn2High, x);
   const double r = std::fma(-n, kLn2Low, high);
   // Taylor: the first omitted term, r^14 / 14!, is below 2^-57 for |r| <= ln(2) / 2.
-  constexpr std::array kTerms = {1 / factorial(13), 1 / factorial(12), 1 / factorial(11), 1 / factorial(10),
-                                 1 / factorial(9),  1 / factorial(8),  1 / factorial(7),  1 / factorial(6),
-                                 1 / factorial(5),  1 / factorial(4),  1 / factorial(3),  1 / factorial(2)};
+  constexpr std::array kTerms = {1 / factorial(13), 1 / factorial(12), 1 / factorial(11),
+                                 1 / factorial(10), 1 / factorial(9),  1 / factorial(8),
+                                 1 / factorial(7),  1 / factorial(6),  1 / factorial(5),
+                                 1 / factorial(4),  1 / factorial(3),  1 / factorial(2)};
   const double p = 1 + std::fma(r * r, polynomial(kTerms, r), r);
   const int exponent = static_cast<int>(n), half = exponent / 2;
   return p * power_of_two(half) * power_of_two(exponent - half);
@@ -124,10 +127,10 @@ double fixed_log(double x) {
   constexpr std::uint64_t kRootHalf = 0x3fe6a09e667f3bcdU;
   const auto above = static_cast<std::int64_t>(std::bit_cast<std::uint64_t>(x) - kRootHalf) >> 52;
   exponent += static_cast<int>(above);
-  const double m =
-      std::bit_cast<double>(std::bit_cast<std::uint64_t>(x) - (static_cast<std::uint64_t>(above) << 52U));
-  // With s = f / (2 + f): log(1 + f) = f - f^2/2 + s (f^2/2 + R), R = 2 (s^2/3 + s^4/5 + ...); the first
-  // omitted term of R, 2 s^24 / 25, is below 2^-64 for |s| <= 0.1716.
+  const double m = std::bit_cast<double>(std::bit_cast<std::uint64_t>(x) -
+                                         (static_cast<std::uint64_t>(above) << 52U));
+  // With s = f / (2 + f): log(1 + f) = f - f^2/2 + s (f^2/2 + R), R = 2 (s^2/3 + s^4/5 + ...); the
+  // first omitted term of R, 2 s^24 / 25, is below 2^-64 for |s| <= 0.1716.
   const double f = m - 1, s = f / (2 + f), square = s * s, half = 0.5 * f * f;
   constexpr std::array kTerms = {2.0 / 23, 2.0 / 21, 2.0 / 19, 2.0 / 17, 2.0 / 15, 2.0 / 13,
                                  2.0 / 11, 2.0 / 9,  2.0 / 7,  2.0 / 5,  2.0 / 3};
@@ -140,14 +143,16 @@ double fixed_log(double x) {
 double fixed_sin(double x) {
   if (too_far(x)) return std::numeric_limits<double>::quiet_NaN();
   const Reduced reduced = reduce(x);
-  const double value = (reduced.quarter & 1) != 0 ? cos_near_zero(reduced.rest) : sin_near_zero(reduced.rest);
+  const double value =
+      (reduced.quarter & 1) != 0 ? cos_near_zero(reduced.rest) : sin_near_zero(reduced.rest);
   return (reduced.quarter & 2) != 0 ? -value : value;
 }
 
 double fixed_cos(double x) {
   if (too_far(x)) return std::numeric_limits<double>::quiet_NaN();
   const Reduced reduced = reduce(x);
-  const double value = (reduced.quarter & 1) != 0 ? sin_near_zero(reduced.rest) : cos_near_zero(reduced.rest);
+  const double value =
+      (reduced.quarter & 1) != 0 ? sin_near_zero(reduced.rest) : cos_near_zero(reduced.rest);
   return ((reduced.quarter + 1) & 2) != 0 ? -value : value;
 }
 

@@ -94,7 +94,7 @@ TEST(Math, SineAndCosineAreWithinOneAndAHalfUlpOrTwoToTheMinusSixty) {
   for (double x = -20; x < 20; x += 0.000377) check(x);
   for (double x = 1; x < 0x1p30; x *= 1.00013) check(x);
   for (int n = 1; n < 100'000; n += 7) check(n * 0x1.921fb54442d18p+0);  // near multiples of pi / 2
-  for (int n = 0; n < 140'000; ++n) check(n);                           // positions
+  for (int n = 0; n < 140'000; ++n) check(n);                            // positions
   EXPECT_EQ(fixed_sin(0), 0);
   EXPECT_EQ(fixed_cos(0), 1);
   EXPECT_TRUE(std::isnan(fixed_sin(1e300)));
@@ -104,9 +104,11 @@ TEST(Math, SineAndCosineAreWithinOneAndAHalfUlpOrTwoToTheMinusSixty) {
 TEST(Math, PowersAreWithinTheirStatedBound) {
   for (const double base : {1e-3, 0.5, 2.0, 10'000.0, 500'000.0, 1e6})
     for (double y = -3; y < 3; y += 0.00217) {
-      const long double truth = std::pow(static_cast<long double>(base), static_cast<long double>(y));
+      const long double truth =
+          std::pow(static_cast<long double>(base), static_cast<long double>(y));
       const double bound = (2 + 2 * std::fabs(y * std::log(base))) * 0x1p-53;
-      EXPECT_LE(std::fabs(static_cast<long double>(fixed_pow(base, y)) / truth - 1), bound) << base << " " << y;
+      EXPECT_LE(std::fabs(static_cast<long double>(fixed_pow(base, y)) / truth - 1), bound)
+          << base << " " << y;
     }
 }
 

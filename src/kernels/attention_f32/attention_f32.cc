@@ -11,11 +11,16 @@ namespace tender::kernels {
 namespace {
 
 constexpr std::array kKernels = {
+#if defined(__x86_64__)
+    AttentionKernel{
+        .name = "avx512", .needs = Isa::avx2 | Isa::avx512, .tile = 8, .run = attention_f32_avx512},
+    AttentionKernel{.name = "avx2", .needs = Isa::avx2, .tile = 6, .run = attention_f32_avx2},
+#endif
     AttentionKernel{.name = "scalar", .needs = Isa::scalar, .tile = 1, .run = attention_f32_scalar},
 };
 
-/// Rows of one KV head cut into tiles. Work grows with the position, so the tiles are taken from both
-/// ends in turn: 0, last, 1, last - 1, …; then any run of them costs about the same per tile.
+/// Rows of one KV head cut into tiles. Work grows with the position, so the tiles are taken from
+/// both ends in turn: 0, last, 1, last - 1, …; then any run of them costs about the same per tile.
 struct Tiles {
   std::size_t rows;
   std::size_t tile;
@@ -34,7 +39,9 @@ Tiles cut(std::size_t rows, std::size_t kv_heads, std::size_t most, std::size_t 
 }  // namespace
 
 KvF32::KvF32(AttentionShape shape, std::size_t capacity)
-    : shape_(shape), capacity_(capacity), blocks_((capacity + kBlock - 1) / kBlock),
+    : shape_(shape),
+      capacity_(capacity),
+      blocks_((capacity + kBlock - 1) / kBlock),
       keys_(shape.kv_heads * blocks_ * shape.head_width * kBlock),
       values_(shape.kv_heads * capacity * value_stride()) {
   require(shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0, "KV heads are shared evenly");
@@ -49,7 +56,8 @@ void KvF32::append(MatrixView<const float> k, MatrixView<const float> v) {
     for (std::size_t t = 0; t < k.rows(); ++t) {
       const std::size_t position = tokens_ + t;
       const float* key = k.row(t).data() + h * width;
-      float* column = keys_.data() + (h * blocks_ + position / kBlock) * width * kBlock + position % kBlock;
+      float* column =
+          keys_.data() + (h * blocks_ + position / kBlock) * width * kBlock + position % kBlock;
       for (std::size_t d = 0; d < width; ++d) column[d * kBlock] = key[d];
       float* value = values_.data() + (h * capacity_ + position) * stride;
       std::copy_n(v.row(t).data() + h * width, width, value);
@@ -82,13 +90,21 @@ void attend(const AttentionKernel& kernel, const KvF32& cache, const AttentionQu
     for (std::size_t item = begin; item < end; ++item) {
       const std::size_t kv_head = item / tiles.count();
       const std::size_t first = tiles.at(item % tiles.count()) * tiles.tile;
-      kernel.run({.q = query.q.data(), .q_stride = query.q.stride(),
-                  .out = out.data(), .out_stride = out.stride(),
-                  .keys = cache.keys(kv_head), .values = cache.values(kv_head),
-                  .head_width = shape.head_width, .value_stride = cache.value_stride(),
-                  .first_head = kv_head * group, .group = group,
-                  .first_position = query.first_position, .window = query.window, .scale = query.scale,
-                  .begin = first, .end = std::min(first + tiles.tile, tiles.rows),
+      kernel.run({.q = query.q.data(),
+                  .q_stride = query.q.stride(),
+                  .out = out.data(),
+                  .out_stride = out.stride(),
+                  .keys = cache.keys(kv_head),
+                  .values = cache.values(kv_head),
+                  .head_width = shape.head_width,
+                  .value_stride = cache.value_stride(),
+                  .first_head = kv_head * group,
+                  .group = group,
+                  .first_position = query.first_position,
+                  .window = query.window,
+                  .scale = query.scale,
+                  .begin = first,
+                  .end = std::min(first + tiles.tile, tiles.rows),
                   .scratch = scratch.data()});
     }
   });

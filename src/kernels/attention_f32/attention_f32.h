@@ -20,7 +20,8 @@ struct AttentionShape {
 /// Keys and values of one layer of one sequence, in float32.
 ///
 ///     keys    [kv_head][block of 16 positions][head_width][16 positions]
-///     values  [kv_head][position][value_stride]   value_stride = head_width rounded up to 16, padded with 0
+///     values  [kv_head][position][value_stride]   value_stride = head_width rounded up to 16,
+///     padded with 0
 ///
 /// Memory for `capacity` positions is reserved at once; the system provides its pages as they are
 /// written.
@@ -60,8 +61,8 @@ class KvF32 {
 };
 
 /// Some query rows of one KV head. Row i is the query of token first_row + i / group for head
-/// first_head + i % group, i in [begin, end); it sees the keys up to its own position, at most `window`
-/// of them.
+/// first_head + i % group, i in [begin, end); it sees the keys up to its own position, at most
+/// `window` of them.
 struct AttentionTask {
   const float* q;  ///< [tokens, heads * head_width], tokens q_stride apart
   std::size_t q_stride;
@@ -85,10 +86,10 @@ struct AttentionTask {
 ///     s[j] = (fma chain over d, rising from 0, of q[d] k[j][d]) * scale
 ///     p[j] = exp_f32(s[j] - max s)
 ///     out[d] = (fma chain over j, rising from 0, of p[j] v[j][d]) / sum p
-/// The sum runs over 16 lanes, lane = j mod 16, each in rising order, missing ones as +0; then lanes j
-/// and j + 8 are added, j + 4, j + 2, j + 1. A row therefore depends on its own position alone, not on
-/// batch, threads or what else is cached. The same bits in every kernel; NaN where the definition gives
-/// NaN.
+/// The sum runs over 16 lanes, lane = j mod 16, each in rising order, missing ones as +0; then
+/// lanes j and j + 8 are added, j + 4, j + 2, j + 1. A row therefore depends on its own position
+/// alone, not on batch, threads or what else is cached. The same bits in every kernel; NaN where
+/// the definition gives NaN.
 using AttentionFn = void (*)(const AttentionTask& task);
 
 struct AttentionKernel {

@@ -8,7 +8,8 @@ namespace tender::kernels {
 
 /// Floats that a kernel may write while it works: scores of a tile of rows over all keys up to
 /// `positions`, then the rows themselves as they leave and enter registers.
-inline std::size_t attention_scratch(std::size_t tile, std::size_t positions, std::size_t value_stride) {
+inline std::size_t attention_scratch(std::size_t tile, std::size_t positions,
+                                     std::size_t value_stride) {
   const std::size_t scores = (positions + KvF32::kBlock - 1) / KvF32::kBlock * KvF32::kBlock;
   return tile * (scores + 2 * value_stride);
 }

@@ -11,6 +11,10 @@ namespace tender::kernels {
 namespace {
 
 constexpr std::array kKernels = {
+#if defined(__x86_64__)
+    GemmF32Kernel{.name = "avx512", .needs = Isa::avx2 | Isa::avx512, .run = gemm_f32_avx512},
+    GemmF32Kernel{.name = "avx2", .needs = Isa::avx2, .run = gemm_f32_avx2},
+#endif
     GemmF32Kernel{.name = "scalar", .needs = Isa::scalar, .run = gemm_f32_scalar},
 };
 
@@ -26,7 +30,8 @@ PanelsF32::PanelsF32(LinearShape shape) : shape_(shape), data_(panels() * shape.
 }
 
 void PanelsF32::put(std::size_t first, MatrixView<const float> rows) {
-  require(rows.cols() == shape_.in && first + rows.rows() <= shape_.out, "rows are rows of W[out, in]");
+  require(rows.cols() == shape_.in && first + rows.rows() <= shape_.out,
+          "rows are rows of W[out, in]");
   for (std::size_t r = 0; r < rows.rows(); ++r) {
     const std::size_t n = first + r;
     const float* from = rows.row(r).data();
@@ -36,7 +41,8 @@ void PanelsF32::put(std::size_t first, MatrixView<const float> rows) {
 }
 
 void PanelsF32::take(std::size_t first, MatrixView<float> rows) const {
-  require(rows.cols() == shape_.in && first + rows.rows() <= shape_.out, "rows are rows of W[out, in]");
+  require(rows.cols() == shape_.in && first + rows.rows() <= shape_.out,
+          "rows are rows of W[out, in]");
   for (std::size_t r = 0; r < rows.rows(); ++r) {
     const std::size_t n = first + r;
     const float* from = panel(n / kWidth) + n % kWidth;
@@ -54,10 +60,17 @@ void gemm_f32(const GemmF32Kernel& kernel, MatrixView<const float> x, const Pane
   require(x.cols() == shape.in && y.cols() == shape.out && x.rows() == y.rows(),
           "y[tokens, out] = x[tokens, in] * W[out, in]^T");
   require(bias.empty() || bias.size() == shape.out, "a bias has one number per output");
-  const GemmF32Task whole{.x = x.data(), .x_stride = x.stride(), .rows = x.rows(),
-                          .panels = w.panel(0), .in = shape.in, .out = shape.out,
+  const GemmF32Task whole{.x = x.data(),
+                          .x_stride = x.stride(),
+                          .rows = x.rows(),
+                          .panels = w.panel(0),
+                          .in = shape.in,
+                          .out = shape.out,
                           .bias = bias.empty() ? nullptr : bias.data(),
-                          .y = y.data(), .y_stride = y.stride(), .begin = 0, .end = w.panels()};
+                          .y = y.data(),
+                          .y_stride = y.stride(),
+                          .begin = 0,
+                          .end = w.panels()};
   if (x.rows() == 0 || shape.out == 0) return;
   const bool by_rows = w.panels() < 3 * pool.threads() && x.rows() >= kRowUnit * pool.threads();
   if (by_rows) {

@@ -68,8 +68,8 @@ struct GemmF32Kernel {
 std::span<const GemmF32Kernel> gemm_f32_kernels();
 const GemmF32Kernel& best_gemm_f32(Isa isa);
 
-/// y[tokens, out] = x[tokens, in] * W^T + bias, panels (or rows, where they are more) shared out among
-/// the threads. y must not overlap x.
+/// y[tokens, out] = x[tokens, in] * W^T + bias, panels (or rows, where they are more) shared out
+/// among the threads. y must not overlap x.
 /// @param bias  [out], or empty
 void gemm_f32(const GemmF32Kernel& kernel, MatrixView<const float> x, const PanelsF32& w,
               std::span<const float> bias, MatrixView<float> y, ThreadPool& pool);

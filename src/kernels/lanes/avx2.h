@@ -1,6 +1,7 @@
 #pragma once
 
-// Sixteen float lanes in two ymm registers; see lanes/scalar.h for what each does. Only for *_avx2.cc.
+// Sixteen float lanes in two ymm registers; see lanes/scalar.h for what each does. Only for
+// *_avx2.cc.
 
 #include <immintrin.h>
 
@@ -13,6 +14,10 @@ namespace tender::kernels {
 namespace {
 
 constexpr std::size_t kLanes = 16;
+// A tile of the small product (tile_body.h) in pairs of the 16 registers: 6 rows and 1 column
+// are 12.
+constexpr int kTileRegisters = 8;
+constexpr int kTileRows = 6;
 
 struct F16 {
   __m256 low;
@@ -20,10 +25,9 @@ struct F16 {
 };
 
 // 16 ones between zeros: an unaligned load gives the mask of any range of lanes.
-alignas(64) constexpr std::int32_t kOnes[48] = {0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,
-                                                0,  0,  0,  0,  -1, -1, -1, -1, -1, -1, -1, -1,
-                                                -1, -1, -1, -1, -1, -1, -1, -1, 0,  0,  0,  0,
-                                                0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0};
+alignas(64) constexpr std::int32_t kOnes[48] = {
+    0,  0,  0,  0,  0,  0,  0,  0,  0, 0, 0, 0, 0, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1, -1,
+    -1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0,  0,  0,  0,  0,  0,  0,  0};
 
 /// Lanes j < n.
 struct Mask {
@@ -52,15 +56,27 @@ inline void store(float* p, F16 a) {
   _mm256_storeu_ps(p + 8, a.high);
 }
 
-inline F16 add(F16 a, F16 b) { return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)}; }
-inline F16 sub(F16 a, F16 b) { return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)}; }
-inline F16 mul(F16 a, F16 b) { return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)}; }
-inline F16 div(F16 a, F16 b) { return {_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)}; }
+inline F16 add(F16 a, F16 b) {
+  return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)};
+}
+inline F16 sub(F16 a, F16 b) {
+  return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)};
+}
+inline F16 mul(F16 a, F16 b) {
+  return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)};
+}
+inline F16 div(F16 a, F16 b) {
+  return {_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)};
+}
 inline F16 fma(F16 a, F16 b, F16 c) {
   return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
 }
-inline F16 max(F16 a, F16 b) { return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)}; }
-inline F16 min(F16 a, F16 b) { return {_mm256_min_ps(a.low, b.low), _mm256_min_ps(a.high, b.high)}; }
+inline F16 max(F16 a, F16 b) {
+  return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)};
+}
+inline F16 min(F16 a, F16 b) {
+  return {_mm256_min_ps(a.low, b.low), _mm256_min_ps(a.high, b.high)};
+}
 inline F16 select(std::size_t begin, std::size_t end, F16 a, F16 b) {
   const Mask inner = first(begin), outer = first(end);
   const __m256i low = _mm256_andnot_si256(inner.low, outer.low);

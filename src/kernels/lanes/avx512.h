@@ -1,6 +1,7 @@
 #pragma once
 
-// Sixteen float lanes in one zmm register; see lanes/scalar.h for what each does. Only for *_avx512.cc.
+// Sixteen float lanes in one zmm register; see lanes/scalar.h for what each does. Only for
+// *_avx512.cc.
 
 #include <immintrin.h>
 
@@ -13,6 +14,9 @@ namespace tender::kernels {
 namespace {
 
 constexpr std::size_t kLanes = 16;
+// A tile of the small product (tile_body.h): 8 rows and 3 columns are 24 of 32 registers.
+constexpr int kTileRegisters = 32;
+constexpr int kTileRows = 8;
 
 struct F16 {
   __m512 all;
@@ -24,8 +28,12 @@ inline __mmask16 first(std::size_t n) { return static_cast<__mmask16>((1U << n) 
 inline F16 set1(float x) { return {_mm512_set1_ps(x)}; }
 inline F16 zero() { return {_mm512_setzero_ps()}; }
 inline F16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
-inline F16 load_first(const float* p, std::size_t n) { return {_mm512_maskz_loadu_ps(first(n), p)}; }
-inline void store_first(float* p, F16 a, std::size_t n) { _mm512_mask_storeu_ps(p, first(n), a.all); }
+inline F16 load_first(const float* p, std::size_t n) {
+  return {_mm512_maskz_loadu_ps(first(n), p)};
+}
+inline void store_first(float* p, F16 a, std::size_t n) {
+  _mm512_mask_storeu_ps(p, first(n), a.all);
+}
 inline void store(float* p, F16 a) { _mm512_storeu_ps(p, a.all); }
 
 inline F16 add(F16 a, F16 b) { return {_mm512_add_ps(a.all, b.all)}; }

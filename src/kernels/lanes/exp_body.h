@@ -1,6 +1,7 @@
 #pragma once
 
-// Included after one of lanes/*.h. The operations of exp_f32() in kernels/math.cc, sixteen at a time.
+// Included after one of lanes/*.h. The operations of exp_f32() in kernels/math.cc, sixteen at a
+// time.
 
 namespace tender::kernels {
 namespace {

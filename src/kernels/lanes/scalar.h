@@ -1,8 +1,8 @@
 #pragma once
 
 // Sixteen float lanes in plain C++: the definition of what lanes/avx2.h and lanes/avx512.h do in
-// registers. Each is included by files of its ISA only; the bodies of kernels (*_body.h) are written
-// against these names and give the same bits with any of the three.
+// registers. Each is included by files of its ISA only; the bodies of kernels (*_body.h) are
+// written against these names and give the same bits with any of the three.
 
 #include <bit>
 #include <cmath>

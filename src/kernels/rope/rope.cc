@@ -8,8 +8,9 @@ namespace {
 
 constexpr double kPi = 0x1.921fb54442d18p+1;
 
-/// Llama 3: wavelengths up to original_context / high_frequency_factor keep their frequency, those above
-/// original_context / low_frequency_factor are stretched, the rest blends by where it lies between.
+/// Llama 3: wavelengths up to original_context / high_frequency_factor keep their frequency, those
+/// above original_context / low_frequency_factor are stretched, the rest blends by where it lies
+/// between.
 double stretch_llama3(double frequency, const RopeParameters& p) {
   const double wavelength = 2 * kPi / frequency;
   if (wavelength < p.original_context / p.high_frequency_factor) return frequency;
@@ -21,9 +22,12 @@ double stretch_llama3(double frequency, const RopeParameters& p) {
 
 double stretch(double frequency, const RopeParameters& p) {
   switch (p.scaling) {
-    case RopeScaling::linear: return frequency / p.factor;
-    case RopeScaling::llama3: return stretch_llama3(frequency, p);
-    case RopeScaling::none: break;
+    case RopeScaling::linear:
+      return frequency / p.factor;
+    case RopeScaling::llama3:
+      return stretch_llama3(frequency, p);
+    case RopeScaling::none:
+      break;
   }
   return frequency;
 }
@@ -59,7 +63,8 @@ void Rope::turn(std::span<const std::int32_t> positions, RopeAngles& angles) con
 void apply_rope(const RopeAngles& angles, std::size_t head_width, MatrixView<float> x) {
   const std::size_t half = angles.cosines.cols();
   require(angles.cosines.rows() == x.rows(), "one row of angles per token");
-  require(2 * half <= head_width && x.cols() % head_width == 0, "x is [tokens, heads * head_width]");
+  require(2 * half <= head_width && x.cols() % head_width == 0,
+          "x is [tokens, heads * head_width]");
   for (std::size_t t = 0; t < x.rows(); ++t) {
     const float* cosine = angles.cosines.row(t).data();
     const float* sine = angles.sines.row(t).data();

@@ -24,9 +24,9 @@ struct RopeParameters {
   double low_frequency_factor = 1;   ///< llama3 only
   double high_frequency_factor = 4;  ///< llama3 only
   double original_context = 8192;    ///< llama3 only
-  /// Divides each frequency, [rotary_width / 2] or empty: the tensor `rope_freqs.weight` of GGUF files, which
-  /// have the scaling of Llama 3 in it.
-  std::vector<float> frequency_factors;
+  /// Divides each frequency, [rotary_width / 2] or empty: the tensor `rope_freqs.weight` of GGUF
+  /// files, which have the scaling of Llama 3 in it.
+  std::vector<float> frequency_factors = {};
 };
 
 /// Cosines and sines of some positions, [positions, rotary_width / 2] each.
@@ -35,11 +35,12 @@ struct RopeAngles {
   Matrix sines;
 };
 
-/// Rotary position embedding in the split-half form of Hugging Face: in each head, dimension i turns with
-/// dimension i + rotary_width / 2 by position * frequency[i].
+/// Rotary position embedding in the split-half form of Hugging Face: in each head, dimension i
+/// turns with dimension i + rotary_width / 2 by position * frequency[i].
 ///
-/// Frequencies and angles are rounded to float32, as `transformers` does and models therefore expect;
-/// powers, sines and cosines come from fixed double operations, so that every CPU has the same bits.
+/// Frequencies and angles are rounded to float32, as `transformers` does and models therefore
+/// expect; powers, sines and cosines come from fixed double operations, so that every CPU has the
+/// same bits.
 class Rope {
  public:
   /// The parameters were checked by whoever read them: theta > 0, factors > 0, an even width.

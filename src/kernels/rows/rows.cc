@@ -9,14 +9,6 @@
 namespace tender::kernels {
 namespace {
 
-const std::array kKernels = {
-#if defined(__x86_64__)
-    rows_avx512,
-    rows_avx2,
-#endif
-    rows_scalar,
-};
-
 void same_shape(MatrixView<const float> x, MatrixView<const float> y) {
   require(x.rows() == y.rows() && x.cols() == y.cols(), "rows in and rows out have one shape");
 }
@@ -30,8 +22,17 @@ void for_each_row(MatrixView<float> y, ThreadPool& pool, Body body) {
 
 }  // namespace
 
-std::span<const RowKernel> row_kernels() { return kKernels; }
-const RowKernel& best_rows(Isa isa) { return best_kernel(kKernels, isa); }
+std::span<const RowKernel> row_kernels() {
+  static const std::array kernels = {
+#if defined(__x86_64__)
+    rows_avx512,
+    rows_avx2,
+#endif
+    rows_scalar,
+  };
+  return kernels;
+}
+const RowKernel& best_rows(Isa isa) { return best_kernel(row_kernels(), isa); }
 
 void rms_norm(const RowKernel& kernel, MatrixView<const float> x, std::span<const float> weight,
               float epsilon, MatrixView<float> y, ThreadPool& pool) {
@@ -48,8 +49,8 @@ void layer_norm(const RowKernel& kernel, MatrixView<const float> x, std::span<co
   require(weight.size() == x.cols() && (bias.empty() || bias.size() == x.cols()),
           "a norm has one weight and one bias, or none, per column");
   for_each_row(y, pool, [&](std::size_t r, float* out) {
-    kernel.layer_norm(x.row(r).data(), weight.data(), bias.empty() ? nullptr : bias.data(), epsilon, out,
-                      x.cols());
+    kernel.layer_norm(x.row(r).data(), weight.data(), bias.empty() ? nullptr : bias.data(), epsilon,
+                      out, x.cols());
   });
 }
 
@@ -62,8 +63,8 @@ void silu_mul(const RowKernel& kernel, MatrixView<const float> gate, MatrixView<
   });
 }
 
-void add(const RowKernel& kernel, MatrixView<const float> x, MatrixView<const float> z, MatrixView<float> y,
-         ThreadPool& pool) {
+void add(const RowKernel& kernel, MatrixView<const float> x, MatrixView<const float> z,
+         MatrixView<float> y, ThreadPool& pool) {
   same_shape(x, y);
   same_shape(z, y);
   for_each_row(y, pool, [&](std::size_t r, float* out) {
@@ -71,9 +72,11 @@ void add(const RowKernel& kernel, MatrixView<const float> x, MatrixView<const fl
   });
 }
 
-void relu(const RowKernel& kernel, MatrixView<const float> x, MatrixView<float> y, ThreadPool& pool) {
+void relu(const RowKernel& kernel, MatrixView<const float> x, MatrixView<float> y,
+          ThreadPool& pool) {
   same_shape(x, y);
-  for_each_row(y, pool, [&](std::size_t r, float* out) { kernel.relu(x.row(r).data(), out, x.cols()); });
+  for_each_row(y, pool,
+               [&](std::size_t r, float* out) { kernel.relu(x.row(r).data(), out, x.cols()); });
 }
 
 }  // namespace tender::kernels

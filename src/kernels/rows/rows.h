@@ -12,19 +12,19 @@ namespace tender::kernels {
 
 /// What is computed on single rows of n numbers. y may be x.
 ///
-/// Sums run over 16 lanes: lane j takes the elements j, j + 16, … in rising order (a missing one is +0),
-/// then lanes j and j + 8 are added, j and j + 4, j + 2, j + 1. The same bits in every kernel; NaN where
-/// the definition gives NaN.
+/// Sums run over 16 lanes: lane j takes the elements j, j + 16, … in rising order (a missing one is
+/// +0), then lanes j and j + 8 are added, j and j + 4, j + 2, j + 1. The same bits in every kernel;
+/// NaN where the definition gives NaN.
 struct RowKernel {
   std::string_view name;
   Isa needs;
   /// y[i] = weight[i] * (x[i] * r), r = 1 / sqrt(sum(x^2) / n + epsilon). The sum is off by at most
   /// (n / 16 + 5) 2^-24 of itself, r by half of that share and 2 ulp more.
   void (*rms_norm)(const float* x, const float* weight, float epsilon, float* y, std::size_t n);
-  /// y[i] = (x[i] - m) * r * weight[i] + bias[i] with m the mean, r = 1 / sqrt(mean((x - m)^2) + epsilon);
-  /// bias may be null.
-  void (*layer_norm)(const float* x, const float* weight, const float* bias, float epsilon, float* y,
-                     std::size_t n);
+  /// y[i] = (x[i] - m) * r * weight[i] + bias[i] with m the mean, r = 1 / sqrt(mean((x - m)^2) +
+  /// epsilon); bias may be null.
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, float epsilon,
+                     float* y, std::size_t n);
   /// y[i] = gate[i] / (1 + e^-gate[i]) * up[i]. A gate of -infinity gives NaN.
   void (*silu_mul)(const float* gate, const float* up, float* y, std::size_t n);
   /// y[i] = x[i] + z[i].
@@ -37,7 +37,8 @@ struct RowKernel {
 std::span<const RowKernel> row_kernels();
 const RowKernel& best_rows(Isa isa);
 
-// The same over all rows of [tokens, width], shared out among the threads. y may be x (or gate, or up).
+// The same over all rows of [tokens, width], shared out among the threads. y may be x (or gate, or
+// up).
 
 void rms_norm(const RowKernel& kernel, MatrixView<const float> x, std::span<const float> weight,
               float epsilon, MatrixView<float> y, ThreadPool& pool);
@@ -47,8 +48,9 @@ void layer_norm(const RowKernel& kernel, MatrixView<const float> x, std::span<co
 void silu_mul(const RowKernel& kernel, MatrixView<const float> gate, MatrixView<const float> up,
               MatrixView<float> y, ThreadPool& pool);
 /// y = x + z.
-void add(const RowKernel& kernel, MatrixView<const float> x, MatrixView<const float> z, MatrixView<float> y,
-         ThreadPool& pool);
-void relu(const RowKernel& kernel, MatrixView<const float> x, MatrixView<float> y, ThreadPool& pool);
+void add(const RowKernel& kernel, MatrixView<const float> x, MatrixView<const float> z,
+         MatrixView<float> y, ThreadPool& pool);
+void relu(const RowKernel& kernel, MatrixView<const float> x, MatrixView<float> y,
+          ThreadPool& pool);
 
 }  // namespace tender::kernels

@@ -1,4 +1,5 @@
-// clang-format off: the lanes come first, the bodies are written against them
+// The lanes come first: the bodies are written against them.
+// clang-format off
 #include "kernels/lanes/scalar.h"
 #include "kernels/lanes/exp_body.h"
 #include "kernels/rows/rows_body.h"
