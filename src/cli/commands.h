@@ -10,10 +10,14 @@ namespace tender::cli {
 using CommandFactory = std::unique_ptr<Command> (*)();
 
 // One declaration and one line in the list for each subcommand, in the order of the help.
+std::unique_ptr<Command> make_generate();
+std::unique_ptr<Command> make_chat();
 
 /// Every subcommand of this build.
 inline const std::vector<CommandFactory>& all_commands() {
   static const std::vector<CommandFactory> commands = {
+      make_generate,
+      make_chat,
   };
   return commands;
 }
