@@ -10,14 +10,20 @@ namespace tender::cli {
 using CommandFactory = std::unique_ptr<Command> (*)();
 
 // One declaration and one line in the list for each subcommand, in the order of the help.
+std::unique_ptr<Command> make_eval();
 std::unique_ptr<Command> make_generate();
 std::unique_ptr<Command> make_chat();
+std::unique_ptr<Command> make_bench();
+std::unique_ptr<Command> make_signature();
 
 /// Every subcommand of this build.
 inline const std::vector<CommandFactory>& all_commands() {
   static const std::vector<CommandFactory> commands = {
+      make_eval,
       make_generate,
       make_chat,
+      make_bench,
+      make_signature,
   };
   return commands;
 }
