@@ -129,13 +129,13 @@ class Model {
   virtual std::span<const SiteSpec> sites() const = 0;
   virtual const quant::PackedSite& site(std::size_t index) const = 0;
   /// @param context  most tokens it will ever hold
-  /// @throws Error invalid_argument (CONTEXT) above what the architecture can place (learned
+  /// @throws Error invalid_input (CONTEXT) above what the architecture can place (learned
   /// positions)
   virtual std::unique_ptr<Sequence> sequence(std::size_t context) const = 0;
 
   /// Appends each item's tokens to its sequence.
   /// @param hidden  resized to [wanted tokens of all items, width]: rows for logits()
-  /// @throws Error invalid_argument (TOKEN_ID, CONTEXT_FULL)
+  /// @throws Error invalid_input (TOKEN_ID, CONTEXT_FULL)
   virtual void forward(std::span<const BatchItem> batch, Matrix& hidden, ThreadPool& pool,
                        SiteObserver* observer = nullptr) const = 0;
 

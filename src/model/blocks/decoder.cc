@@ -48,7 +48,7 @@ void check_item(const BatchItem& item, std::size_t vocabulary) {
   require(item.sequence != nullptr, "a batch item has a sequence");
   for (const TokenId token : item.tokens)
     if (token < 0 || static_cast<std::size_t>(token) >= vocabulary)
-      fail(ErrorKind::invalid_argument,
+      fail(ErrorKind::invalid_input,
            {.code = "TOKEN_ID",
             .found = std::to_string(token),
             .expected = fmt::format("an id in [0, {})", vocabulary),
@@ -56,7 +56,7 @@ void check_item(const BatchItem& item, std::size_t vocabulary) {
            "token id {}: expected one in [0, {})", token, vocabulary);
   const std::size_t room = item.sequence->capacity() - item.sequence->tokens();
   if (item.tokens.size() > room)
-    fail(ErrorKind::invalid_argument,
+    fail(ErrorKind::invalid_input,
          {.code = "CONTEXT_FULL",
           .found = fmt::format("{} more tokens", item.tokens.size()),
           .expected = fmt::format("at most {}", room),
@@ -96,7 +96,7 @@ Decoder::Decoder(const ModelSpec& spec, const std::string& embedding, const Weig
 
 std::unique_ptr<Sequence> Decoder::sequence(std::size_t context) const {
   if (context == 0 || context > longest())
-    fail(ErrorKind::invalid_argument,
+    fail(ErrorKind::invalid_input,
          {.code = "CONTEXT",
           .found = std::to_string(context),
           .expected = fmt::format("1 to {}", longest()),
@@ -107,7 +107,7 @@ std::unique_ptr<Sequence> Decoder::sequence(std::size_t context) const {
     return std::make_unique<DecoderSequence>(
         i.layers, kernels::AttentionShape{i.heads, i.kv_heads, i.head_width}, context);
   } catch (const std::bad_alloc&) {
-    fail(ErrorKind::invalid_argument,
+    fail(ErrorKind::invalid_input,
          {.code = "CONTEXT",
           .found = std::to_string(context),
           .hint = "ask for a shorter context (--context)"},
