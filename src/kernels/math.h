@@ -6,7 +6,7 @@ namespace tender::kernels {
 // every CPU and with every C library, whose own exp or sin differ in the last place. Everything
 // that reaches a result uses these. NaN gives NaN.
 
-/// e^x, at most 1 ulp off (0.80 measured over all floats), denormal results included.
+/// e^x, at most 1 ulp off (0.895 measured over all floats), denormal results included.
 /// Overflows to infinity above 88.72284, underflows to zero below -103.97208. The kernels' vectors
 /// do the same operations.
 float exp_f32(float x);
