@@ -1,0 +1,103 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/support/run_program.h"
+#include "tests/support/test_support.h"
+#include "tests/support/tiny_model.h"
+
+namespace tender::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using Json = nlohmann::json;
+
+class EvalCommandTest : public ::testing::Test {
+ protected:
+  EvalCommandTest() {
+    write_tiny_model(folder_ / "tiny");
+    write_text(folder_ / "text.txt", tiny_text(4000));
+  }
+  Finished eval(std::vector<std::string> more) const {
+    std::vector<std::string> arguments = {"eval", "perplexity", folder_ / "tiny", "--text", folder_ / "text.txt"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_tender(arguments);
+  }
+  TemporaryFolder folder_;
+};
+
+TEST_F(EvalCommandTest, PerplexityHasAllKeys) {
+  const Finished finished = eval({"--json", "--seqlen", "128"});
+  ASSERT_EQ(finished.exit_code, 0) << finished.err;
+  const Json json = Json::parse(finished.out);
+  for (const char* key : {"version", "perplexity", "standard_error", "tokens", "scored_tokens", "windows", "protocol", "seqlen",
+                          "join", "text_sha256", "seconds", "model", "method", "kernels", "threads"})
+    EXPECT_TRUE(json.contains(key)) << key;
+  EXPECT_EQ(json["protocol"], "gptq");
+  EXPECT_EQ(json["join"], "none");
+  EXPECT_EQ(json["seqlen"], 128);
+  EXPECT_EQ(json["scored_tokens"], json["windows"].get<int>() * 127);
+}
+
+TEST_F(EvalCommandTest, BothProtocolsPrintAValueAndItsUncertainty) {
+  for (const char* protocol : {"gptq", "llama.cpp"}) {
+    const Finished finished = eval({"--protocol", protocol, "--seqlen", "64", "--limit", "3"});
+    ASSERT_EQ(finished.exit_code, 0) << finished.err;
+    EXPECT_THAT(finished.out, HasSubstr("perplexity "));
+    EXPECT_THAT(finished.out, HasSubstr(" ± "));
+    EXPECT_THAT(finished.out, HasSubstr("3 of "));
+  }
+}
+
+TEST_F(EvalCommandTest, TheValueIsTheSameForAnyThreadsAndInstructionSet) {
+  std::string first;
+  for (const char* cpu : {"scalar", "avx2", "native"})
+    for (const char* threads : {"1", "2"}) {
+      const Finished finished = run_tender({"eval", "perplexity", folder_ / "tiny", "--text", folder_ / "text.txt", "--json",
+                                            "--seqlen", "100", "--limit", "4", "-t", threads},
+                                           {{"TENDER_CPU", cpu}});
+      ASSERT_EQ(finished.exit_code, 0) << finished.err;
+      const std::string value = Json::parse(finished.out)["perplexity"].dump();
+      if (first.empty()) first = value;
+      EXPECT_EQ(value, first) << cpu << ", " << threads << " threads";
+    }
+}
+
+TEST_F(EvalCommandTest, WrongCommandLinesEndWithTwoAndWrongTextsWithOne) {
+  const auto expect = [](const Finished& finished, int exit_code, const std::string& code) {
+    EXPECT_EQ(finished.exit_code, exit_code) << finished.err;
+    EXPECT_THAT(finished.err, HasSubstr("error " + code + ":"));
+    EXPECT_EQ(finished.out, "");
+  };
+  expect(eval({"--protocol", "mine"}), 2, "PROTOCOL_UNKNOWN");
+  expect(eval({"--join", "glue"}), 2, "JOIN_UNKNOWN");
+  expect(eval({"--seqlen", "1"}), 2, "SEQLEN");
+  expect(eval({"--limit", "0"}), 2, "LIMIT");
+  expect(run_tender({"eval"}), 2, "USAGE");
+  expect(eval({"--seqlen", "100000"}), 1, "TXT_TOO_SHORT");
+  write_text(folder_ / "text.txt", std::string("abc\0def", 7));
+  expect(eval({}), 1, "TXT_UTF8");
+}
+
+TEST_F(EvalCommandTest, BenchReportsMediansWithTheirRange) {
+  const Finished finished =
+      run_tender({"bench", folder_ / "tiny", "-p", "16", "-n", "4", "-r", "3", "-t", "1", "--json"});
+  ASSERT_EQ(finished.exit_code, 0) << finished.err;
+  const Json json = Json::parse(finished.out);
+  for (const std::string rate : {"prefill_tokens_per_second", "decode_tokens_per_second"})
+    for (const std::string suffix : {"", "_min", "_max"}) EXPECT_GT(json[rate + suffix], 0.0);
+  EXPECT_EQ(json["threads"], 1);
+  EXPECT_FALSE(json["kernels"].empty());
+  EXPECT_EQ(run_tender({"bench", folder_ / "tiny", "-r", "0"}).exit_code, 2);
+}
+
+TEST_F(EvalCommandTest, SignatureNamesEveryMethodOnce) {
+  const Json json = Json::parse(run_tender({"signature", "--json"}).out);
+  EXPECT_TRUE(json["signatures"].contains("tender"));
+  EXPECT_TRUE(json["signatures"].contains("rtn"));
+  EXPECT_EQ(json, Json::parse(run_tender({"signature", "--json"}, {{"TENDER_CPU", "scalar"}}).out));
+}
+
+}  // namespace
+}  // namespace tender::testing
