@@ -11,7 +11,7 @@
 namespace tender::kernels::bench {
 
 /// Multiply-adds per second, times two, that this many threads reach out of registers; the widest
-/// vectors of the CPU, some 3 ms.
+/// vectors of the CPU, some 3 ms. The highest figure of the run so far.
 double fma_peak(ThreadPool& pool);
 
 /// Bytes per second that the threads read from 256 MiB of memory.
