@@ -86,15 +86,6 @@ class Strip final : public Normalizer {
   bool right_;
 };
 
-class CollapseSpaces final : public Normalizer {
-  void apply(std::string& text, Place place, RegexScratch&) const override {
-    const auto both_spaces = [](char a, char b) { return a == ' ' && b == ' '; };
-    text.erase(std::unique(text.begin(), text.end(), both_spaces), text.end());
-    if (place != Place::continued && text.starts_with(' ')) text.erase(0, 1);
-    if (text.ends_with(' ')) text.pop_back();
-  }
-};
-
 }  // namespace
 
 std::unique_ptr<Normalizer> make_normalizer(const JsonFields& fields) {
@@ -105,7 +96,6 @@ std::unique_ptr<Normalizer> make_normalizer(const JsonFields& fields) {
   if (type == "NFKD") return std::make_unique<Form>(NormalForm::nfkd);
   if (type == "Lowercase") return std::make_unique<Lowercase>();
   if (type == "StripAccents") return std::make_unique<StripAccents>();
-  if (type == "CollapseSpaces") return std::make_unique<CollapseSpaces>();
   if (type == "Prepend") return std::make_unique<Prepend>(fields.string("prepend"));
   if (type == "Strip")
     return std::make_unique<Strip>(fields.boolean("strip_left", true), fields.boolean("strip_right", true));

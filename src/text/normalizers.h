@@ -23,8 +23,7 @@ class Normalizer {
   virtual void apply(std::string& text, Place place, RegexScratch& scratch) const = 0;
 };
 
-/// Sequence, NFC, NFD, NFKC, NFKD, Prepend, Replace, Lowercase, Strip, StripAccents, and CollapseSpaces:
-/// SentencePiece's remove_extra_whitespaces, which no file of others has.
+/// Sequence, NFC, NFD, NFKC, NFKD, Prepend, Replace, Lowercase, Strip, StripAccents.
 /// @throws Error unsupported TK_COMPONENT, corrupt_file TK_JSON, unsupported TK_REGEX
 std::unique_ptr<Normalizer> make_normalizer(const JsonFields& fields);
 

@@ -13,6 +13,11 @@ const std::string_view kGpt2Pattern =
 
 namespace {
 
+/// `\w+|[^\w\s]+` as the regex crate of Rust reads it, where \w has joiners and circled letters.
+constexpr std::string_view kWordsAndSigns =
+    R"([\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{200c}\x{200d}\x{24b6}-\x{24e9}]+)"
+    R"(|[^\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{200c}\x{200d}\x{24b6}-\x{24e9}\s]+)";
+
 Piece part_of(const Piece& piece, std::size_t begin, std::size_t end) {
   return {piece.text.substr(begin, end - begin), begin == 0 ? piece.place : Place::segment};
 }
@@ -234,7 +239,7 @@ std::unique_ptr<PreTokenizer> make_step(const JsonFields& fields, bool is_last) 
   if (type == "Punctuation")
     return std::make_unique<Split>(by_regex(R"([\p{P}$+<=>^`|~])", behavior_field(fields, "Isolated")));
   if (type == "Whitespace")
-    return std::make_unique<Split>(by_regex(R"(\w+|[^\w\s]+)", Behavior::removed, true));
+    return std::make_unique<Split>(by_regex(kWordsAndSigns, Behavior::removed, true));
   if (type == "WhitespaceSplit") return std::make_unique<Split>(by_regex(R"(\s)", Behavior::removed));
   if (type == "CharDelimiterSplit") {
     const std::string delimiter = fields.string("delimiter");

@@ -20,9 +20,10 @@ constexpr std::uint32_t kHeapLimitKib = 64 << 10;  // only without machine code
 constexpr std::size_t kStackBytes = 1 << 20;
 constexpr std::size_t kMaxPatternBytes = 64 << 10;
 
-// Unicode's White_Space and Word. PCRE2's own \s has U+180E as well, its \w lacks marks.
+// Oniguruma's classes: White_Space, and letters, marks, numbers, connectors. PCRE2's own \s has U+180E
+// as well, its \w lacks marks.
 constexpr std::string_view kSpace = R"(\t-\r\x{85}\p{Z})";
-constexpr std::string_view kWord = R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc})";
+constexpr std::string_view kWord = R"(\p{L}\p{M}\p{N}\p{Pc})";
 
 [[noreturn]] void refuse(std::string_view pattern, const std::string& file, std::size_t offset,
                          std::string_view why) {

@@ -38,7 +38,7 @@ class RegexScratch {
 /// A pattern of a tokenizer file, run by PCRE2 (compiled to machine code where it can be).
 ///
 /// Tokenizer files are written for Oniguruma. Where the two differ and it matters, the pattern is
-/// rewritten: \s and \w and their opposites mean the Unicode properties White_Space and Word. What
+/// rewritten: \s and \w and their opposites mean what they mean there. What
 /// PCRE2 would read in another sense (nested classes, && in a class, \h) is refused.
 class Regex {
  public:

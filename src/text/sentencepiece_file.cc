@@ -206,12 +206,19 @@ void add_pieces(const Model& model, const std::string& file, TokenizerParts& par
   }
 }
 
+Json replace_regex(const std::string& pattern, const std::string& content) {
+  return {{"type", "Replace"}, {"pattern", {{"Regex", pattern}}}, {"content", content}};
+}
+
 }  // namespace
 
 Json sentencepiece_components(const SentencePieceRules& rules) {
   const std::string mark(kMark);
   Json normalizers = Json::array();
-  if (rules.remove_extra_whitespaces) normalizers.push_back({{"type", "CollapseSpaces"}});
+  if (rules.remove_extra_whitespaces) {
+    normalizers.push_back(replace_regex(R"(\A +| +\z)", ""));
+    normalizers.push_back(replace_regex(" +", " "));
+  }
   if (rules.add_dummy_prefix)
     normalizers.push_back({{"type", "Prepend"}, {"prepend", rules.escape_whitespaces ? mark : " "}});
   if (rules.escape_whitespaces)

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/hash.h"
 #include "base/json.h"
 #include "io/checkpoint.h"
 #include "tests/support/test_support.h"
@@ -114,6 +115,28 @@ TEST(TokenizerDataTest, TinyFilesGiveTheIdsAndTextsOfTheirVectors) {
   }
 }
 
+/// SmolLM2's tokenizer.json out of its vocabulary and merges: the pair of files does not say that
+/// digits are cut one by one.
+void write_smollm(const testing::TemporaryFolder& folder) {
+  const auto data = *testing::data_path("tokenizers/smollm");
+  const Json vocab = Json::parse(read_text(data / "vocab.json"));
+  Json merges = Json::array();
+  std::istringstream lines(read_text(data / "merges.txt"));
+  for (std::string line; std::getline(lines, line);)
+    if (!line.starts_with("#version")) merges.push_back(line);
+  Json added = Json::array();
+  for (const auto& [token, id] : vocab.items())
+    if (id < 17) added.push_back({{"id", id}, {"content", token}, {"special", true}, {"normalized", false}});
+  const Json byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", false}};
+  const Json digits = {{"type", "Digits"}, {"individual_digits", true}};
+  const Json document = {
+      {"added_tokens", added},
+      {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", Json::array({digits, byte_level})}}},
+      {"decoder", byte_level},
+      {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", merges}}}};
+  testing::write_text(folder / "tokenizer.json", to_text(document));
+}
+
 /// Rows with their newline, blank ones emptied, joined by two newlines (evaluation 5.1).
 std::string joined(const std::string& raw) {
   std::string out;
@@ -178,21 +201,80 @@ TEST(TokenizerDataTest, WikiText2HasTheKnownNumberOfLlama2Tokens) {
 TEST(TokenizerDataTest, WikiText2HasTheKnownNumberOfSmolLm2Tokens) {
   TENDER_DATA_OR_SKIP(data, "tokenizers/smollm");
   const testing::TemporaryFolder folder;
-  copy_into(folder, data, {"vocab.json", "merges.txt"});
-  // The pair of files does not say that digits are cut one by one; this does.
-  const auto vocab = read_text(data / "vocab.json");
-  Json merges = Json::array();
-  std::istringstream lines(read_text(data / "merges.txt"));
-  for (std::string line; std::getline(lines, line);)
-    if (!line.starts_with("#version")) merges.push_back(line);
-  const Json byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", false}};
-  const Json digits = {{"type", "Digits"}, {"individual_digits", true}};
-  const Json document = {
-      {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", Json::array({digits, byte_level})}}},
-      {"decoder", byte_level},
-      {"model", {{"type", "BPE"}, {"vocab", Json::parse(vocab)}, {"merges", merges}}}};
-  testing::write_text(folder / "tokenizer.json", to_text(document));
+  write_smollm(folder);
   expect_anchor(*open(folder.path()), {304'978, 303'415, 303'415});
+}
+
+/// Little-endian bytes of int32, which the golden file hashes.
+std::string hash_of(const std::vector<TokenId>& ids) {
+  std::string bytes;
+  for (const TokenId id : ids)
+    for (unsigned shift = 0; shift < 32; shift += 8) bytes += static_cast<char>(static_cast<std::uint32_t>(id) >> shift);
+  return sha256_hex(bytes);
+}
+
+/// Two megabytes of English, code, many languages and odd characters, and what oracle/make_tokenizer_golden.py
+/// says of their ids. Nothing if the shared data is absent.
+struct MixedText {
+  std::string text;
+  Json golden;
+};
+std::optional<MixedText> mixed_text() {
+  MixedText out;
+  out.golden = Json::parse(read_text(testing::source_path("src/text/golden/mixed_text_ids.json")));
+  for (const Json& name : out.golden["texts"]) {
+    const auto path = testing::data_path(name.get<std::string>());
+    if (!path) return std::nullopt;
+    out.text += read_text(*path);
+  }
+  out.text += out.golden["odd"].get<std::string>();
+  return out;
+}
+
+void expect_golden(const Tokenizer& tokenizer, const MixedText& mixed, const std::string& name) {
+  ASSERT_EQ(sha256_hex(mixed.text), mixed.golden["text_sha256"]);
+  const auto ids = tokenizer.encode(mixed.text, {.add_special = false});
+  EXPECT_EQ(ids.size(), mixed.golden["ids"][name]["count"]) << name;
+  EXPECT_EQ(hash_of(ids), mixed.golden["ids"][name]["sha256"]) << name;
+}
+
+/// The tokenizer of a directory that holds the rebuilt files of a model.
+std::unique_ptr<Tokenizer> rebuilt(const std::filesystem::path& model) {
+  const testing::TemporaryFolder folder;
+  for (const auto& [name, content] : tokenizer_files(*io::open_checkpoint(model, io::Need::tokenizer)))
+    testing::write_text(folder / name, content);
+  return open(folder.path());
+}
+
+TEST(TokenizerDataTest, MixedTextHasTheIdsOfTheReference) {
+  TENDER_DATA_OR_SKIP(data, "tokenizers");
+  const auto mixed = mixed_text();
+  if (!mixed) GTEST_SKIP() << "needs the texts of the shared data (TENDER_DATA)";
+  EXPECT_GT(mixed->text.size(), 1'000'000U);
+  expect_golden(*open(data / "gpt2"), *mixed, "gpt2");
+  expect_golden(*open(data / "opt"), *mixed, "opt");
+  expect_golden(*open(data / "llama2"), *mixed, "llama2");
+  expect_golden(*open(data / "ggml_vocab/ggml-vocab-gpt-2.gguf"), *mixed, "gpt2");
+  expect_golden(*open(data / "ggml_vocab/ggml-vocab-llama-spm.gguf"), *mixed, "llama2");
+  const testing::TemporaryFolder folder;
+  write_smollm(folder);
+  expect_golden(*open(folder.path()), *mixed, "smollm");
+}
+
+TEST(TokenizerDataTest, FilesRebuiltFromGgufGiveTheSameIds) {
+  TENDER_DATA_OR_SKIP(data, "tokenizers/ggml_vocab");
+  const auto mixed = mixed_text();
+  if (!mixed) GTEST_SKIP() << "needs the texts of the shared data (TENDER_DATA)";
+  for (const auto& [file, name] : {std::pair("ggml-vocab-gpt-2.gguf", "gpt2"), {"ggml-vocab-llama-spm.gguf", "llama2"}}) {
+    const auto source = open(data / file);
+    const auto copy = rebuilt(data / file);
+    expect_golden(*copy, *mixed, name);
+    EXPECT_EQ(copy->encode("a <s> b"), source->encode("a <s> b"));
+    EXPECT_EQ(copy->special().bos, source->special().bos);
+    EXPECT_EQ(copy->special().end_of_text, source->special().end_of_text);
+    EXPECT_EQ(copy->special().adds_bos, source->special().adds_bos);
+    EXPECT_EQ(copy->vocabulary(), source->vocabulary());
+  }
 }
 
 }  // namespace

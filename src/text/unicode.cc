@@ -90,7 +90,9 @@ std::string lower_case(std::string_view text) {
 
 std::string without_marks(std::string_view text) {
   return mapped(text, [](char32_t c, std::string& out) {
-    if (category(c) != UTF8PROC_CATEGORY_MN) append_utf8(c, out);
+    const auto kind = category(c);
+    const bool mark = kind == UTF8PROC_CATEGORY_MN || kind == UTF8PROC_CATEGORY_MC || kind == UTF8PROC_CATEGORY_ME;
+    if (!mark) append_utf8(c, out);
   });
 }
 

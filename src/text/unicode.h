@@ -16,7 +16,7 @@ std::string normal_form(std::string_view text, NormalForm form);
 
 /// Each character in lower case by itself (U+0130 becomes two).
 std::string lower_case(std::string_view text);
-/// Without its non-spacing marks (category Mn).
+/// Without its marks (categories Mn, Mc, Me).
 std::string without_marks(std::string_view text);
 
 /// Length of the white space at the front, and at the end, of UTF-8 text, in bytes.

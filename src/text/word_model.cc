@@ -98,7 +98,9 @@ RankBpe::RankBpe(const Vocabulary& vocabulary, const std::vector<Merge>& merges,
   }
   raw_bytes_ = options.raw_bytes;
   unknown_ = options.unknown;
-  splits_at_marks_ = !options.raw_bytes && !options.ignore_merges && vocabulary.find(kMark) &&
+  // Characters that vanish let their neighbours meet, so none may.
+  const bool keeps_all = options.unknown || std::find(byte_tokens_.begin(), byte_tokens_.end(), -1) == byte_tokens_.end();
+  splits_at_marks_ = keeps_all && !options.raw_bytes && !options.ignore_merges && vocabulary.find(kMark) &&
                      !crosses_mark(vocabulary, merges);
 }
 
