@@ -10,6 +10,7 @@ namespace tender::cli {
 using CommandFactory = std::unique_ptr<Command> (*)();
 
 // One declaration and one line in the list for each subcommand, in the order of the help.
+std::unique_ptr<Command> make_tokenize();
 std::unique_ptr<Command> make_eval();
 std::unique_ptr<Command> make_generate();
 std::unique_ptr<Command> make_chat();
@@ -19,6 +20,7 @@ std::unique_ptr<Command> make_signature();
 /// Every subcommand of this build.
 inline const std::vector<CommandFactory>& all_commands() {
   static const std::vector<CommandFactory> commands = {
+      make_tokenize,
       make_eval,
       make_generate,
       make_chat,
