@@ -33,6 +33,8 @@ class Checkpoint {
   virtual const class GgufMetadata* gguf() const { return nullptr; }
   /// config.json of a directory, an object; null otherwise.
   virtual const Json* config() const { return nullptr; }
+  /// __metadata__ of a bare safetensors file; null otherwise.
+  virtual const std::map<std::string, std::string>* header_metadata() const { return nullptr; }
   /// A small file of the directory by its name, such as "tokenizer.json"; nothing if it is absent.
   virtual std::optional<std::string> read(std::string_view file_name) const {
     static_cast<void>(file_name);

@@ -20,6 +20,7 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kWeights = "model.safetensors";
 constexpr std::string_view kIndex = "model.safetensors.index.json";
+constexpr std::string_view kReport = "tender_report.json";
 constexpr std::size_t kMaxConfigBytes = std::size_t{16} << 20U;
 constexpr std::size_t kMaxIndexBytes = std::size_t{256} << 20U;  // 10^6 tensors with long names
 
@@ -36,7 +37,7 @@ constexpr std::array kSmallFiles = {
     std::string_view("tokenizer.model"),
     std::string_view("vocab.txt"),
     std::string_view("chat_template.jinja"),
-    std::string_view("tender_report.json"),
+    kReport,
 };
 
 bool is_pickle(const std::string& name) {
@@ -102,6 +103,7 @@ class HfDirectory final : public Checkpoint {
   void read_config();
   void refuse_without_config() const;
   [[noreturn]] void refuse_without_weights() const;
+  std::vector<TensorInfo> parse_shard(const MappedFile& file) const;
   void add_shard(const std::string& name);
   void read_shards();
   void check_index(const ShardIndex& index) const;
@@ -187,6 +189,22 @@ void HfDirectory::refuse_without_weights() const {
        "has no weights: neither {} nor {}", kWeights, kIndex);
 }
 
+/// What Tender wrote and was cut short since is told apart from files of other programs.
+std::vector<TensorInfo> HfDirectory::parse_shard(const MappedFile& file) const {
+  try {
+    return parse_safetensors(file.bytes(), file.path().string()).tensors;
+  } catch (const Error& error) {
+    const std::string& code = error.code();
+    if (!has(kReport) ||
+        (code != "ST_TOO_SHORT" && code != "ST_HEADER_PAST_END" && code != "ST_PAST_END"))
+      throw;
+    ErrorDetails details = error.details();
+    details.code = "CK_TRUNCATED";
+    details.hint = "the checkpoint is incomplete; quantize or convert again";
+    throw Error(error.kind(), std::move(details), error.sentence());
+  }
+}
+
 void HfDirectory::add_shard(const std::string& name) {
   const fs::path path = path_ / name;
   std::error_code ignored;
@@ -200,7 +218,7 @@ void HfDirectory::add_shard(const std::string& name) {
           .hint = "the cache that the link points into is incomplete; get the model again"},
          "is a link, but not to a regular file");
   shards_.emplace_back(path);
-  table_.add_file(path.string(), parse_safetensors(shards_.back().bytes(), path.string()).tensors);
+  table_.add_file(path.string(), parse_shard(shards_.back()));
 }
 
 void HfDirectory::read_shards() {

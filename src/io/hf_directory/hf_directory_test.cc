@@ -170,6 +170,18 @@ TEST_F(HfDirectoryTest, AnIncompleteDirectoryIsRefused) {
   expect("ST_HEADER_PAST_END");
 }
 
+TEST_F(HfDirectoryTest, R1aATruncatedCheckpointOfTenderIsNamedAsSuch) {
+  put("config.json", "{}");
+  put("tender_report.json", "{}");
+  const std::string whole = file_with({"a"});
+  for (const std::size_t keep : {std::size_t{3}, std::size_t{30}, whole.size() - 1}) {
+    put("model.safetensors", whole.substr(0, keep));
+    expect("CK_TRUNCATED");
+  }
+  put("model.safetensors", whole + "x");
+  expect("ST_TRAILING_BYTES");
+}
+
 TEST_F(HfDirectoryTest, H6RemoteCodeIsIgnoredWithANote) {
   put("config.json", R"({"auto_map":{"AutoModel":"x.py"}})");
   put("model.safetensors", file_with({"a"}));

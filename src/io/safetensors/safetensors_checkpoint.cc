@@ -13,16 +13,20 @@ class SafetensorsCheckpoint final : public Checkpoint {
   SafetensorsCheckpoint(const std::filesystem::path& path, MappedFile file)
       : file_(std::move(file)) {
     path_ = path;
-    table_.add_file(path.string(), parse_safetensors(file_.bytes(), path.string()).tensors);
+    SafetensorsStructure structure = parse_safetensors(file_.bytes(), path.string());
+    metadata_ = std::move(structure.metadata);
+    table_.add_file(path.string(), std::move(structure.tensors));
     table_.index();  // unique: parse_safetensors() checked
   }
 
   std::string_view container() const override { return "safetensors"; }
   const TensorSource& tensors() const override { return table_; }
+  const std::map<std::string, std::string>* header_metadata() const override { return &metadata_; }
   std::vector<std::filesystem::path> files() const override { return {path_}; }
 
  private:
   MappedFile file_;
+  std::map<std::string, std::string> metadata_;
   TensorTable table_;
 };
 
