@@ -10,6 +10,7 @@ namespace tender::cli {
 using CommandFactory = std::unique_ptr<Command> (*)();
 
 // One declaration and one line in the list for each subcommand, in the order of the help.
+std::unique_ptr<Command> make_inspect();
 std::unique_ptr<Command> make_tokenize();
 std::unique_ptr<Command> make_eval();
 std::unique_ptr<Command> make_generate();
@@ -20,6 +21,7 @@ std::unique_ptr<Command> make_signature();
 /// Every subcommand of this build.
 inline const std::vector<CommandFactory>& all_commands() {
   static const std::vector<CommandFactory> commands = {
+      make_inspect,
       make_tokenize,
       make_eval,
       make_generate,
