@@ -12,6 +12,7 @@ using CommandFactory = std::unique_ptr<Command> (*)();
 // One declaration and one line in the list for each subcommand, in the order of the help.
 std::unique_ptr<Command> make_inspect();
 std::unique_ptr<Command> make_tokenize();
+std::unique_ptr<Command> make_quantize();
 std::unique_ptr<Command> make_eval();
 std::unique_ptr<Command> make_generate();
 std::unique_ptr<Command> make_chat();
@@ -23,6 +24,7 @@ inline const std::vector<CommandFactory>& all_commands() {
   static const std::vector<CommandFactory> commands = {
       make_inspect,
       make_tokenize,
+      make_quantize,
       make_eval,
       make_generate,
       make_chat,

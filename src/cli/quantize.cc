@@ -1,0 +1,183 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "cli/command.h"
+#include "compress/quantize.h"
+#include "io/checkpoint.h"
+#include "quant/registry.h"
+
+namespace tender::cli {
+namespace {
+
+std::string flag_of(const std::string& option) {
+  std::string flag = "--" + option;
+  std::ranges::replace(flag, '_', '-');
+  return flag;
+}
+
+/// What a flag's text means in JSON; the method says whether it fits.
+Json value_of(const std::string& text) {
+  Json parsed = Json::parse(text, nullptr, false);
+  return parsed.is_number() || parsed.is_boolean() ? parsed : Json(text);
+}
+
+DType float_dtype(const std::string& name) {
+  if (name == "f16") return DType::f16;
+  if (name == "bf16") return DType::bf16;
+  if (name == "f32") return DType::f32;
+  fail(ErrorKind::invalid_argument,
+       {.code = "FLOAT_DTYPE", .item = "--float-dtype", .found = name, .expected = "f16, bf16 or f32"},
+       "--float-dtype {}: expected f16, bf16 or f32", quote(name));
+}
+
+class Quantize : public Command {
+ public:
+  std::string_view name() const override { return "quantize"; }
+  std::string_view summary() const override { return "Make a small model out of a float one"; }
+
+  void declare(CLI::App& app) override {
+    app.add_option("model", model_, "GGUF file or Hugging Face directory with float weights")->required();
+    app.add_option("output", output_, "Directory to write")->required();
+    std::string methods = "Method:";
+    for (const quant::MethodEntry& method : quant::all_methods())
+      methods += fmt::format(" {} ({});", method.name, method.summary);
+    methods.pop_back();
+    app.add_option("--method", method_, methods)->required();
+    declare_options(app);
+    app.add_option("--calibration", calibration_, "Text for calibration: plain text, or JSONL with a field \"text\"");
+    app.add_option("--samples", windows_.samples, "Windows of the text to use")->capture_default_str();
+    app.add_option("--seqlen", windows_.seqlen, "Tokens of a window")->capture_default_str();
+    app.add_option("--seed", windows_.seed, "Decides which windows (text) or documents (JSONL)")->capture_default_str();
+    app.add_option("--save-calibration", save_calibration_, "Keep what calibration has seen in this file");
+    app.add_option("--load-calibration", load_calibration_, "Take it from such a file instead of running the model");
+    app.add_option("--float-dtype", float_dtype_, "Type of matrices that stay float: f16, bf16 or f32")
+        ->capture_default_str();
+    app.add_flag("--replace-invalid", replace_invalid_, "Read bytes that are not UTF-8 as U+FFFD");
+    app.add_flag("--force", force_, "Replace an output that exists");
+    app.footer("Example: tender quantize model.gguf out --method tender --weight-bits 8 --activation-bits 8 "
+               "--calibration text.txt");
+  }
+
+  void run(Context& context) override {
+    const compress::QuantizeRequest request = make_request();
+    compress::validate(request);
+    check_writable(request.output, request.overwrite);
+    const InterruptGuard guard;
+    const auto checkpoint = io::open_checkpoint(model_);
+    for (const std::string& note : checkpoint->notes()) context.progress().note(note);
+    const compress::Report report =
+        compress::quantize(*checkpoint, request, host_isa(), context.pool(), context.progress());
+    context.end_progress();
+    context.print(table(report));
+    context.emit(document(report));
+  }
+
+ private:
+  /// One flag for each name that any method has; which method it belongs to is checked by name.
+  void declare_options(CLI::App& app) {
+    std::map<std::string, std::string> help;
+    for (const quant::MethodEntry& method : quant::all_methods())
+      for (const quant::OptionInfo& option : method.options) {
+        std::string text = fmt::format("{}: {}", method.name, option.description);
+        for (std::size_t i = 0; i < option.choices.size(); ++i)
+          text += (i == 0 ? ": " : ", ") + option.choices[i];
+        text += fmt::format(" (default {})", option.default_text);
+        std::string& all = help[option.name];
+        all += (all.empty() ? "" : "; ") + text;
+      }
+    for (const auto& [option, text] : help)
+      app.add_option(flag_of(option), values_[option], text)->group("Options of methods");
+  }
+
+  compress::QuantizeRequest make_request() const {
+    compress::QuantizeRequest request;
+    request.output = output_;
+    request.overwrite = force_ ? Overwrite::replace : Overwrite::refuse;
+    request.recipe.method = method_;
+    request.recipe.options = options_of(quant::method(method_)).dump();
+    request.recipe.float_type = float_dtype(float_dtype_);
+    if (calibration_) request.calibration = *calibration_;
+    if (load_calibration_) request.load_calibration = *load_calibration_;
+    if (save_calibration_) request.save_calibration = *save_calibration_;
+    request.windows = windows_;
+    request.invalid_text = replace_invalid_ ? compress::InvalidText::replace : compress::InvalidText::refuse;
+    request.tool_version = kToolVersion;
+    return request;
+  }
+
+  Json options_of(const quant::MethodEntry& method) const {
+    Json options = Json::object();
+    for (const auto& [option, value] : values_) {
+      if (!value) continue;
+      if (std::ranges::find(method.options, option, &quant::OptionInfo::name) == method.options.end())
+        fail(ErrorKind::invalid_argument,
+             {.code = "OPTION_UNKNOWN", .item = flag_of(option), .found = flag_of(option),
+              .expected = "options of " + std::string(method.name),
+              .hint = "tender quantize --help lists the options of each method"},
+             "method {} has no option {}", method.name, flag_of(option));
+      options[option] = value_of(*value);
+    }
+    return options;
+  }
+
+  static std::string table(const compress::Report& report) {
+    const auto mib = [](std::uint64_t bytes) { return static_cast<double>(bytes) / (1 << 20); };
+    const auto bits = [&](std::uint64_t bytes) {
+      return 8.0 * static_cast<double>(bytes) / static_cast<double>(report.parameters);
+    };
+    std::string text = fmt::format("{:<10}{:>12}{:>20}\n", "", "MiB", "bits per parameter");
+    text += fmt::format("{:<10}{:>12.1f}{:>20.3f}\n", "before", mib(report.source_bytes), bits(report.source_bytes));
+    text += fmt::format("{:<10}{:>12.1f}{:>20.3f}\n", "after", mib(report.stored_bytes), report.bits_per_weight_model());
+    text += fmt::format("{} at {:.3f} bits per weight with {}; {} kept in {}\n",
+                        compress::listed_types(report.quantized_from, "matrix", "matrices"), report.bits_per_weight(),
+                        report.method, compress::listed_types(report.kept_from, "tensor", "tensors"), report.float_type);
+    text += fmt::format("{:.1f} s, {:.0f} MiB of memory at most\n", report.seconds, mib(report.peak_resident_bytes));
+    return text;
+  }
+
+  OrderedJson document(const compress::Report& report) const {
+    OrderedJson json = {{"output", output_}};
+    json["method"] = report.method;
+    json["options"] = OrderedJson::parse(report.options);
+    json["bits_per_weight"] = report.bits_per_weight();
+    json["bits_per_weight_model"] = report.bits_per_weight_model();
+    json["bytes"] = report.stored_bytes;
+    json["source_bytes"] = report.source_bytes;
+    json["parameters"] = report.parameters;
+    json["seconds"] = report.seconds;
+    json["peak_rss_bytes"] = report.peak_resident_bytes;
+    json["threads"] = report.threads;
+    const OrderedJson whole = compress::report_json(report, kToolVersion);
+    json["source"] = whole.at("source");
+    json["calibration"] = whole.at("calibration");
+    json["layers"] = whole.at("layers");
+    return json;
+  }
+
+  std::string model_;
+  std::string output_;
+  std::string method_;
+  std::map<std::string, std::optional<std::string>> values_;  ///< option of a method → text of its flag
+  std::optional<std::string> calibration_;
+  std::optional<std::string> save_calibration_;
+  std::optional<std::string> load_calibration_;
+  compress::CalibrationWindows windows_;
+  std::string float_dtype_ = "f16";
+  bool replace_invalid_ = false;
+  bool force_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_quantize() { return std::make_unique<Quantize>(); }
+
+}  // namespace tender::cli

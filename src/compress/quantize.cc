@@ -1,0 +1,298 @@
+#include "compress/quantize.h"
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
+
+#include "base/contracts.h"
+#include "base/error.h"
+#include "base/file_hash.h"
+#include "base/hash.h"
+#include "base/mapped_file.h"
+#include "compress/calibration.h"
+#include "compress/float_tensors.h"
+#include "compress/measure.h"
+#include "compress/source_name.h"
+#include "compress/stored_parts.h"
+#include "model/model.h"
+#include "quant/registry.h"
+#include "text/tokenizer.h"
+
+namespace tender::compress {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+void check_cancelled(const Progress& progress) {
+  if (progress.cancelled()) fail(ErrorKind::io, {.code = "CANCELLED"}, "cancelled; nothing was written");
+}
+
+/// One run of quantize(): what it knows grows from step to step.
+class Run {
+ public:
+  Run(const io::Checkpoint& checkpoint, const QuantizeRequest& request, Isa isa, ThreadPool& pool,
+      Progress& progress)
+      : checkpoint_(checkpoint),
+        request_(request),
+        isa_(isa),
+        pool_(pool),
+        progress_(progress),
+        method_(quant::method(request.recipe.method)),
+        spec_(model::read_spec(checkpoint)),
+        weights_(checkpoint, spec_) {}
+
+  Report quantize() {
+    prepare();
+    Calibration calibration(method_, report_.options, spec_);
+    calibrate(calibration);
+    for (std::size_t s = 0; s < spec_.sites.size(); ++s) {
+      check_cancelled(progress_);
+      quantize_site(s, calibration);
+      calibration.forget(s);
+      progress_.update(s + 1, spec_.sites.size(), "quantizing " + spec_.sites[s].name);
+    }
+    write();
+    return std::move(report_);
+  }
+
+ private:
+  void prepare() {
+    report_.method = method_.name;
+    report_.options = method_.resolve(Json::parse(request_.recipe.options)).dump();
+    report_.float_type = std::string(to_string(request_.recipe.float_type));
+    report_.threads = pool_.threads();
+    describe_source();
+    read_tokenizer();
+    check_weights(spec_, weights_, request_.recipe.float_type, progress_);
+  }
+
+  void describe_source() {
+    for (const model::SiteSpec& site : spec_.sites)
+      if (weights_.is_quantized(site))
+        fail(ErrorKind::invalid_input,
+             {.code = "Q_ALREADY", .file = checkpoint_.path().string(), .item = site.name,
+              .found = "a quantized model", .expected = "a float model",
+              .hint = "quantize the original; `tender convert` makes a float model of this one"},
+             "is quantized already");
+    report_.source_name = source_name(checkpoint_);
+    report_.container = checkpoint_.container();
+    report_.architecture = spec_.info.architecture;
+    report_.model_type = spec_.info.model_type;
+    report_.parameters = spec_.info.parameters;
+    std::string all;
+    for (const auto& path : checkpoint_.files()) {
+      check_cancelled(progress_);
+      report_.files.push_back({path.filename().string(), std::filesystem::file_size(path), sha256_of_file(path)});
+      all += report_.files.back().sha256 + "\n";
+    }
+    source_hash_ = sha256_hex(all);
+    kept_ = remaining_float(spec_, weights_);
+    for (const model::TensorSpec& tensor : spec_.tensors)
+      if (weights_.has(tensor.name)) report_.source_bytes += weights_.stored(tensor.name).bytes.size();
+    for (const std::string& name : kept_) ++report_.kept_from[std::string(to_string(weights_.stored(name).type))];
+  }
+
+  /// A model without tokenizer files can be quantized where no text is needed.
+  void read_tokenizer() try {
+    tokenizer_ = text::open_tokenizer(checkpoint_);
+    files_ = text::tokenizer_files(checkpoint_);
+  } catch (const Error& error) {
+    if (request_.calibration || error.code() != "TK_MISSING") throw;
+    progress_.note("the model has no tokenizer; the result will have none either");
+  }
+
+  Fingerprint fingerprint(const CalibrationText* text) const {
+    Fingerprint fingerprint = {{"model", source_hash_}, {"method", std::string(method_.name)}};
+    if (text == nullptr) return fingerprint;
+    const OrderedJson described = text->describe();
+    for (const auto& item : described.items()) fingerprint["calibration." + item.key()] = item.value().dump();
+    return fingerprint;
+  }
+
+  void calibrate(Calibration& calibration) {
+    std::optional<CalibrationText> text;
+    if (request_.calibration)
+      text = read_calibration_text(*request_.calibration, *tokenizer_, request_.windows, request_.invalid_text,
+                                   progress_);
+    if (request_.load_calibration) {
+      Fingerprint expected = fingerprint(text ? &*text : nullptr);
+      expected.erase("calibration.file");  // the text counts, not its name
+      const Fingerprint found = load_calibration(*request_.load_calibration, expected, spec_, calibration);
+      report_.calibration = description(found);
+      return;
+    }
+    if (!text) return;
+    if (!method_.traits(Json::parse(report_.options)).wants_inputs) {
+      progress_.note(fmt::format("{} with these options looks at weights alone; the calibration text is not used",
+                                 method_.name));
+      return;
+    }
+    report_.calibration = text->describe().dump();
+    observe(calibration, *text);
+    if (request_.save_calibration)
+      save_calibration(*request_.save_calibration, request_.overwrite, calibration, fingerprint(&*text), spec_);
+  }
+
+  static std::string description(const Fingerprint& fingerprint) {
+    constexpr std::string_view kPrefix = "calibration.";
+    OrderedJson json = OrderedJson::object();
+    for (const auto& [key, value] : fingerprint)
+      if (key.starts_with(kPrefix)) json[key.substr(kPrefix.size())] = OrderedJson::parse(value);
+    return json.dump();
+  }
+
+  /// The float model lives only here.
+  void observe(Calibration& calibration, const CalibrationText& text) {
+    const auto model = model::load_model(checkpoint_, isa_, pool_, progress_);
+    if (text.asked.seqlen > model->info().context)
+      progress_.note(fmt::format("windows of {} tokens are longer than the {} this model was made for",
+                                 text.asked.seqlen, model->info().context));
+    calibration.observe(*model, text, pool_, progress_);
+  }
+
+  void quantize_site(std::size_t index, Calibration& calibration) {
+    const auto start = Clock::now();
+    const model::SiteSpec& site = spec_.sites[index];
+    std::vector<Matrix> weights;
+    std::vector<MatrixView<const float>> views;
+    for (const std::string& linear : site.linears) weights.push_back(weights_.matrix(linear + ".weight"));
+    for (const Matrix& matrix : weights) views.push_back(matrix.view());
+    const auto packed = calibration.quantizer(index).quantize(views);
+
+    const std::vector<std::size_t> bytes = save_site(*packed, site, parts_);
+    const std::size_t first = report_.layers.size();
+    for (std::size_t l = 0; l < site.linears.size(); ++l) {
+      const TensorInfo& stored = weights_.stored(site.linears[l] + ".weight");
+      LayerReport layer{.name = site.linears[l], .site = site.name, .source = std::string(to_string(stored.type)),
+                        .out = site.shape.outs[l], .in = site.shape.in, .bytes = bytes[l]};
+      layer.relative_error = relative_error(*packed, l, views[l]);
+      ++report_.quantized_from[layer.source];
+      report_.layers.push_back(std::move(layer));
+      weights_.release(site.linears[l] + ".weight");
+    }
+    measure_outputs(*packed, calibration.sample(index), views, {report_.layers.data() + first, views.size()});
+    const double share = seconds_since(start) / static_cast<double>(views.size());
+    for (std::size_t l = 0; l < views.size(); ++l) report_.layers[first + l].seconds = share;
+  }
+
+  /// Prepares the site and runs it on the rows that were kept.
+  void measure_outputs(quant::PackedSite& packed, const SampleRows& sample,
+                       const std::vector<MatrixView<const float>>& weights, std::span<LayerReport> layers) {
+    const std::size_t rows = sample.positions.size();
+    if (rows == 0) return;
+    packed.prepare(isa_);
+    std::vector<Matrix> got;
+    std::vector<quant::SiteOutput> outputs;
+    for (const auto& w : weights) got.emplace_back(rows, w.rows());
+    for (Matrix& matrix : got) outputs.push_back({matrix.view(), {}});
+    packed.matmul({sample.values.view().rows_from(0, rows), sample.positions}, outputs, pool_);
+    for (std::size_t l = 0; l < weights.size(); ++l) layers[l].sqnr_db = output_sqnr(sample, weights[l], got[l].view());
+  }
+
+  void write() {
+    OutputDirectory directory(request_.output, request_.overwrite);
+    std::vector<io::TensorToWrite> tensors;
+    parts_.list(tensors);
+    report_.quantized_bytes = parts_.bytes();
+    for (const std::string& name : kept_)
+      tensors.push_back(float_tensor(weights_, name, request_.recipe.float_type));
+    const auto written = io::write_safetensors(directory.path(), std::move(tensors), {{"tender_source", source_hash_}});
+    report_.stored_bytes = written.bytes;
+    report_.tensors = written.xxh3;
+    files_["config.json"] = config();
+    if (const auto generation = generation_config()) files_["generation_config.json"] = *generation;
+    files_["README.md"] = model_card(report_);
+    report_.seconds = seconds_since(start_);
+    report_.peak_resident_bytes = peak_resident_bytes();
+    files_["tender_report.json"] = to_text(report_json(report_, request_.tool_version), 2) + "\n";
+    for (const auto& [name, content] : files_) {
+      OutputFile file(directory.path() / name, Overwrite::refuse);
+      file.write(content);
+      file.commit();
+    }
+    directory.commit();
+  }
+
+  std::string config() const {
+    const DType type = request_.recipe.float_type;
+    OrderedJson config = OrderedJson::object();
+    const OrderedJson original = OrderedJson::parse(spec_.config_json);
+    for (const auto& item : original.items())
+      if (item.key() != "dtype") config[item.key()] = item.value();  // the newer name of torch_dtype
+    config["torch_dtype"] = type == DType::f32 ? "float32" : type == DType::f16 ? "float16" : "bfloat16";
+    config["quantization_config"] = {{"quant_method", method_.name},
+                                     {"format_version", 1},
+                                     {"options", OrderedJson::parse(report_.options)},
+                                     {"layers", OrderedJson::object()},
+                                     {"ignore", OrderedJson::array({"lm_head"})}};
+    return to_text(config, 2) + "\n";
+  }
+
+  /// As read, or what the tokenizer of a GGUF file says of the ends of a text.
+  std::optional<std::string> generation_config() const {
+    if (auto given = checkpoint_.read("generation_config.json")) return given;
+    if (!tokenizer_ || checkpoint_.gguf() == nullptr) return std::nullopt;
+    const text::SpecialTokens& special = tokenizer_->special();
+    OrderedJson json = OrderedJson::object();
+    if (special.bos) json["bos_token_id"] = *special.bos;
+    if (special.end_of_text.size() == 1) json["eos_token_id"] = special.end_of_text.front();
+    if (special.end_of_text.size() > 1) json["eos_token_id"] = special.end_of_text;
+    if (special.padding) json["pad_token_id"] = *special.padding;
+    if (json.empty()) return std::nullopt;
+    return to_text(json, 2) + "\n";
+  }
+
+  const io::Checkpoint& checkpoint_;
+  const QuantizeRequest& request_;
+  const Isa isa_;
+  ThreadPool& pool_;
+  Progress& progress_;
+  const Clock::time_point start_ = Clock::now();
+  const quant::MethodEntry& method_;
+  const model::ModelSpec spec_;
+  const model::WeightReader weights_;
+  std::string source_hash_;         ///< of all files of the source
+  std::vector<std::string> kept_;   ///< float tensors of the result
+  std::unique_ptr<text::Tokenizer> tokenizer_;
+  std::map<std::string, std::string> files_;  ///< small files of the result by name
+  StoredParts parts_;
+  Report report_;
+};
+
+}  // namespace
+
+void validate(const QuantizeRequest& request) {
+  const quant::MethodEntry& method = quant::method(request.recipe.method);
+  const Json options = method.resolve(Json::parse(request.recipe.options));
+  if (std::ranges::find(kFloatTypes, request.recipe.float_type) == std::end(kFloatTypes))
+    fail(ErrorKind::invalid_argument, {.code = "FLOAT_DTYPE", .item = "float-dtype"},
+         "--float-dtype takes f16, bf16 or f32");
+  if (request.load_calibration && request.save_calibration)
+    fail(ErrorKind::invalid_argument, {.code = "CALIBRATION_CONFLICT", .item = "save-calibration"},
+         "--load-calibration and --save-calibration exclude each other: what is loaded is stored already");
+  if (request.save_calibration && !request.calibration)
+    fail(ErrorKind::invalid_argument, {.code = "CALIBRATION_CONFLICT", .item = "save-calibration"},
+         "--save-calibration needs --calibration FILE");
+  if (method.traits(options).wants_inputs && !request.calibration && !request.load_calibration)
+    fail(ErrorKind::invalid_argument,
+         {.code = "CALIBRATION_NEEDED", .item = "calibration", .found = "no calibration text",
+          .expected = "--calibration FILE",
+          .hint = "give a text of the kind the model will see (plain text, or JSONL with a field \"text\")"},
+         "method {} with these options must see activations: give it a text with --calibration FILE", method.name);
+}
+
+Report quantize(const io::Checkpoint& checkpoint, const QuantizeRequest& request, Isa isa, ThreadPool& pool,
+                Progress& progress) {
+  validate(request);
+  check_writable(request.output, request.overwrite);
+  if (request.save_calibration) check_writable(*request.save_calibration, request.overwrite);
+  return Run(checkpoint, request, isa, pool, progress).quantize();
+}
+
+}  // namespace tender::compress

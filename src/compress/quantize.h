@@ -1,0 +1,51 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/cpu.h"
+#include "base/output.h"
+#include "base/progress.h"
+#include "base/thread_pool.h"
+#include "compress/calibration_text.h"
+#include "compress/report.h"
+#include "io/checkpoint.h"
+
+namespace tender::compress {
+
+/// What to do to a model; recipes are data.
+struct Recipe {
+  std::string method;
+  std::string options = "{}";      ///< of the method, as JSON; what is not named has its default
+  DType float_type = DType::f16;   ///< of matrices that stay float; vectors are always float32
+};
+
+struct QuantizeRequest {
+  std::filesystem::path output;
+  Overwrite overwrite = Overwrite::refuse;
+  Recipe recipe;
+  std::optional<std::filesystem::path> calibration;  ///< text or JSONL
+  CalibrationWindows windows;
+  InvalidText invalid_text = InvalidText::refuse;
+  std::optional<std::filesystem::path> load_calibration;  ///< instead of running the model
+  std::optional<std::filesystem::path> save_calibration;
+  std::string tool_version;  ///< for the report
+};
+
+/// Refuses what is wrong with a request whatever the model is.
+/// @throws Error invalid_argument: METHOD_UNKNOWN, OPTION_…, CALIBRATION_NEEDED, CALIBRATION_CONFLICT,
+///         SAMPLES, SEQLEN, FLOAT_DTYPE
+void validate(const QuantizeRequest& request);
+
+/// Quantizes the linear layers of a model and writes a Hugging Face style directory, which appears whole
+/// or not at all: weights, config.json, tokenizer files, tender_report.json, README.md.
+///
+/// Files depend on model, recipe, text and seed alone; times stand in the report only.
+/// @throws Error as validate(), and invalid_input (Q_NONFINITE, FLOAT_RANGE, Q_ALREADY, CANCELLED,
+///         CK_FINGERPRINT), io (IO_…), those of reading the model and the text
+Report quantize(const io::Checkpoint& checkpoint, const QuantizeRequest& request, Isa isa, ThreadPool& pool,
+                Progress& progress);
+
+}  // namespace tender::compress
