@@ -174,11 +174,10 @@ TEST(SafetensorsTest, WhatTheFormatAllowsIsAccepted) {
       safetensors_file(named("a/b.c \\\"quoted\\\" \\ud83d\\ude00"), 1),
       safetensors_file(named(std::string(4096, 'x')), 1),
       // out of order, with an empty tensor in between
-      safetensors_file(
-          R"( {"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}, "e":{"shape":[0],"dtype":"U8",
-                          "data_offsets":[1,1]}, "a":{"data_offsets":[0,1],"dtype":"U8","shape":[1]}} )" +
-              1,
-          3),
+      safetensors_file("{\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[1,3]}, "
+                       "\"e\":{\"shape\":[0],\n\"dtype\":\"U8\",\"data_offsets\":[1,1]}, "
+                       "\"a\":{\"data_offsets\":[0,1],\"dtype\":\"U8\",\"shape\":[1]}} ",
+                       3),
   };
   for (const std::string& bytes : files)
     EXPECT_NO_THROW(parse_safetensors(std::as_bytes(std::span(bytes)), "x")) << bytes;
