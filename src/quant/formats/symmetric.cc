@@ -1,6 +1,7 @@
 #include "quant/formats/symmetric.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <string>
 
@@ -34,8 +35,9 @@ float scale_of(float largest, int high) {
   if (largest < kTiny) return 1;
   const auto by = static_cast<float>(high);
   float scale = largest / by;
-  for (float again = scale * by / by; again != scale && std::isfinite(again); again = scale * by / by)
-    scale = again;
+  while (!std::isfinite(scale * by))  // the largest floats: one step down
+    scale = std::bit_cast<float>(std::bit_cast<std::uint32_t>(scale) - 1);
+  for (float again = scale * by / by; again != scale; again = scale * by / by) scale = again;
   return scale;
 }
 
