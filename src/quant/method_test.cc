@@ -391,7 +391,7 @@ TYPED_TEST(MethodTest, AFlippedBitOfTheMetadataIsRefusedOrChangesNumbersWithoutH
 }
 
 TYPED_TEST(MethodTest, WrongShapesAreInvalidArguments) {
-  this->for_each([this](const MethodEntry& entry, const Json& options, const Problem& problem) {
+  this->for_each([](const MethodEntry& entry, const Json& options, const Problem& problem) {
     const auto quantizer = entry.quantizer(options, problem.shape);
     quantizer->observe(problem.all());
     auto views = problem.views();
@@ -417,7 +417,7 @@ TYPED_TEST(MethodTest, WrongShapesAreInvalidArguments) {
 }
 
 TYPED_TEST(MethodTest, WeightsThatAreNotFiniteAreRefusedWithTheirPlace) {
-  this->for_each([this](const MethodEntry& entry, const Json& options, const Problem& problem) {
+  this->for_each([](const MethodEntry& entry, const Json& options, const Problem& problem) {
     const auto quantizer = entry.quantizer(options, problem.shape);
     quantizer->observe(problem.all());
     Problem bad(problem.shape.centre, problem.shape.nonnegative);
@@ -461,9 +461,10 @@ TYPED_TEST(MethodTest, ARowOfZerosGivesFiniteResults) {
     for (float& value : zeros.rows.span()) value = 0;
     const auto seen_zeros = this->prepared(entry, options, zeros, host_isa());
     const auto seen_rows = this->prepared(entry, options, problem, host_isa());
-    for (const float value : this->run(*seen_zeros, zeros.all(), pool).span()) EXPECT_TRUE(std::isfinite(value));
-    for (const float value : this->run(*seen_zeros, problem.all(), pool).span()) EXPECT_TRUE(std::isfinite(value));
-    for (const float value : this->run(*seen_rows, zeros.all(), pool).span()) EXPECT_TRUE(std::isfinite(value));
+    const std::array results = {this->run(*seen_zeros, zeros.all(), pool), this->run(*seen_zeros, problem.all(), pool),
+                                this->run(*seen_rows, zeros.all(), pool)};
+    for (const Matrix& y : results)
+      for (const float value : y.span()) EXPECT_TRUE(std::isfinite(value));
   });
 }
 

@@ -225,9 +225,10 @@ void Rtn::reference(const Input& input, const Packed& packed, const Rows& x, Mat
   Matrix w(weights.shape.out, weights.shape.in);
   dequantize_symmetric(weights, w.view());
   std::vector<float> rounded(input.in);
-  const RowRounding rounding = rounding_of(input);
+  const bool per_channel = input.granularity == ActivationGranularity::channel;
+  const RowRounding rounding = per_channel ? rounding_of(input) : RowRounding{};
   for (std::size_t m = 0; m < x.values.rows(); ++m) {
-    if (input.granularity == ActivationGranularity::channel)
+    if (per_channel)
       round_per_channel(input, rounding, x, m, rounded);
     else
       std::copy_n(x.values.row(m).begin(), input.in, rounded.begin());
