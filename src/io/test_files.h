@@ -93,6 +93,14 @@ class GgufFile {
     ++tensors_given_;
     return *this;
   }
+  /// A tensor of float32 numbers.
+  GgufFile& floats(std::string_view name, const std::vector<std::uint64_t>& dims,
+                   const std::vector<float>& values) {
+    tensor(name, dims, 0, values.size() * sizeof(float));
+    std::memcpy(data_.data() + data_.size() - values.size() * sizeof(float), values.data(),
+                values.size() * sizeof(float));
+    return *this;
+  }
 
   std::string bytes() const {
     std::string file = magic + raw(version) + raw(tensor_count.value_or(tensors_given_)) +

@@ -78,7 +78,7 @@ struct ModelFolder {
     Shape shape;
     std::string bytes;
   };
-  testing::TemporaryFolder folder;
+  std::unique_ptr<testing::TemporaryFolder> folder = std::make_unique<testing::TemporaryFolder>();
   Json config;
   std::map<std::string, Tensor> tensors;
 
@@ -105,9 +105,9 @@ struct ModelFolder {
     const std::uint64_t length = text.size();
     std::string file(sizeof(length), '\0');
     std::memcpy(file.data(), &length, sizeof(length));
-    testing::write_text(folder / "model.safetensors", file + text + data);
-    testing::write_text(folder / "config.json", config.dump());
-    return folder.path();
+    testing::write_text(*folder / "model.safetensors", file + text + data);
+    testing::write_text(*folder / "config.json", config.dump());
+    return folder->path();
   }
 
   void put(const std::string& name, Shape shape, const std::vector<float>& values) {

@@ -35,6 +35,13 @@ std::string some_of(const std::vector<std::string>& names) {
   return text;
 }
 
+/// Integers are computable too, but no weight is one.
+bool is_weight_type(DType type) {
+  constexpr DType kIntegers[] = {DType::boolean, DType::u8,  DType::i8,  DType::i16, DType::u16,
+                                 DType::i32,     DType::u32, DType::i64, DType::u64};
+  return io::is_computable(type) && std::ranges::find(kIntegers, type) == std::end(kIntegers);
+}
+
 struct Entry {
   const TensorInfo* stored;
   std::size_t rotary_heads;
@@ -127,7 +134,7 @@ struct WeightReader::Impl {
            "tensor {} has shape {}: expected {}", quote(stored.name), to_string(stored.shape),
            to_string(tensor.shape));
     }
-    if (!io::is_computable(stored.type))
+    if (!is_weight_type(stored.type))
       fail(checkpoint.gguf() != nullptr ? ErrorKind::unsupported : ErrorKind::corrupt_file,
            {.code = code("TENSOR_DTYPE"),
             .file = file,
@@ -146,7 +153,7 @@ struct WeightReader::Impl {
     if (head == nullptr) return;
     const TensorInfo& embedding = *claimed_embedding(spec);
     claimed.insert(head);
-    bool equal = head->shape == embedding.shape && io::is_computable(head->type);
+    bool equal = head->shape == embedding.shape && is_weight_type(head->type);
     if (equal && head->type == embedding.type)
       equal = std::memcmp(head->bytes.data(), embedding.bytes.data(), head->bytes.size()) == 0;
     else if (equal)
