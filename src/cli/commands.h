@@ -13,6 +13,7 @@ using CommandFactory = std::unique_ptr<Command> (*)();
 std::unique_ptr<Command> make_inspect();
 std::unique_ptr<Command> make_tokenize();
 std::unique_ptr<Command> make_quantize();
+std::unique_ptr<Command> make_logits();
 std::unique_ptr<Command> make_eval();
 std::unique_ptr<Command> make_generate();
 std::unique_ptr<Command> make_chat();
@@ -25,6 +26,7 @@ inline const std::vector<CommandFactory>& all_commands() {
       make_inspect,
       make_tokenize,
       make_quantize,
+      make_logits,
       make_eval,
       make_generate,
       make_chat,
