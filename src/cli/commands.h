@@ -11,6 +11,7 @@ using CommandFactory = std::unique_ptr<Command> (*)();
 
 // One declaration and one line in the list for each subcommand, in the order of the help.
 std::unique_ptr<Command> make_inspect();
+std::unique_ptr<Command> make_convert();
 std::unique_ptr<Command> make_tokenize();
 std::unique_ptr<Command> make_quantize();
 std::unique_ptr<Command> make_logits();
@@ -24,6 +25,7 @@ std::unique_ptr<Command> make_signature();
 inline const std::vector<CommandFactory>& all_commands() {
   static const std::vector<CommandFactory> commands = {
       make_inspect,
+      make_convert,
       make_tokenize,
       make_quantize,
       make_logits,
