@@ -88,10 +88,23 @@ bool is_model(const io::Checkpoint& checkpoint) {
   return type == nullptr || *type == "model";
 }
 
+/// Linear layers of which other parts are stored than their weight.
+std::size_t quantized_matrices(const io::Checkpoint& checkpoint, const model::ModelSpec& spec) {
+  if (checkpoint.config() == nullptr || !checkpoint.config()->contains("quantization_config"))
+    return 0;
+  std::size_t count = 0;
+  for (const model::SiteSpec& site : spec.sites)
+    for (const std::string& linear : site.linears)
+      count += checkpoint.tensors().find(linear + ".weight") == nullptr ? 1U : 0U;
+  return count;
+}
+
 void read_model(const io::Checkpoint& checkpoint, Inspection& inspection) {
   if (!is_model(checkpoint)) return;
   try {
-    inspection.model = model::read_spec(checkpoint).info;
+    const model::ModelSpec spec = model::read_spec(checkpoint);
+    inspection.model = spec.info;
+    inspection.quantized = quantized_matrices(checkpoint, spec);
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::corrupt_file) throw;
     inspection.model_problem =
@@ -174,6 +187,25 @@ std::string describe_weights(std::span<const TensorInfo> tensors, bool tied) {
   return sentence;
 }
 
+namespace {
+
+/// describe_weights(), with what a method packed in front and its parts left out.
+std::string weights_of(std::span<const TensorInfo> tensors, const Inspection& inspection) {
+  const bool tied = inspection.model && inspection.model->tied_head;
+  if (inspection.quantized == 0) return describe_weights(tensors, tied);
+  std::vector<TensorInfo> plain;
+  for (const TensorInfo& tensor : tensors)
+    if (tensor.name.ends_with(".weight") || tensor.name.ends_with(".bias")) plain.push_back(tensor);
+  const auto method = inspection.quantization.find("quant_method");
+  const bool named = method != inspection.quantization.end() && method->is_string();
+  const std::string rest = describe_weights(plain, tied);
+  return fmt::format("{} matrices quantized with {}{}{}", inspection.quantized,
+                     named ? method->get<std::string>() : "an unnamed method",
+                     rest.empty() ? "" : ", ", rest);
+}
+
+}  // namespace
+
 Inspection inspect_model(const io::Checkpoint& checkpoint) {
   const auto tensors = checkpoint.tensors().tensors();
   Inspection inspection;
@@ -189,9 +221,9 @@ Inspection inspect_model(const io::Checkpoint& checkpoint) {
   }
   read_model(checkpoint, inspection);
   inspection.parameters = inspection.model ? inspection.model->parameters : elements;
-  inspection.weights = describe_weights(tensors, inspection.model && inspection.model->tied_head);
   if (checkpoint.config() != nullptr && checkpoint.config()->contains("quantization_config"))
     inspection.quantization = (*checkpoint.config())["quantization_config"];
+  inspection.weights = weights_of(tensors, inspection);
   read_tokenizer(checkpoint, inspection);
   inspection.metadata = metadata_of(checkpoint);
   inspection.notes = checkpoint.notes();

@@ -56,6 +56,7 @@ struct Inspection {
   std::uint64_t tensor_bytes = 0;
   std::vector<TypeUse> types;  ///< most bytes first
   std::string weights;         ///< one sentence: "210 matrices from Q4_1, …"
+  std::size_t quantized = 0;   ///< matrices that a quantization method packed
   OrderedJson quantization;    ///< quantization_config, or null
   std::optional<TokenizerFacts> tokenizer;
   std::string tokenizer_problem;

@@ -97,6 +97,13 @@ std::string value_text(const OrderedJson& value) {
   return std::string(cut.substr(0, cut.size() - incomplete_tail(cut))) + " …";
 }
 
+/// "tender {"mode":"row-scaled",…}": method and options, the rest is in the metadata.
+std::string quantization_text(const OrderedJson& config) {
+  if (!config.is_object() || !config.contains("quant_method")) return value_text(config);
+  const std::string method = value_text(config["quant_method"]);
+  return config.contains("options") ? method + " " + tender::to_text(config["options"]) : method;
+}
+
 void model_text(std::string& out, const model::ModelInfo& info) {
   field(out, "architecture",
         info.model_type == info.architecture
@@ -144,7 +151,7 @@ void facts_text(std::string& out, const Inspection& inspection) {
     field(out, "weights", inspection.weights);
   }
   if (!inspection.quantization.is_null())
-    field(out, "quantization", value_text(inspection.quantization));
+    field(out, "quantization", quantization_text(inspection.quantization));
   if (inspection.tokenizer) tokenizer_text(out, *inspection.tokenizer);
   if (!inspection.tokenizer_problem.empty())
     field(out, "tokenizer", "cannot be used: " + inspection.tokenizer_problem);

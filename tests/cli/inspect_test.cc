@@ -47,6 +47,23 @@ TEST(InspectTest, ADirectoryShowsItsModelTypesAndTokenizer) {
     EXPECT_THAT(text.out, HasSubstr(part));
 }
 
+TEST(InspectTest, AQuantizedDirectoryShowsItsMethodAndHoldsItsHashes) {
+  const TemporaryFolder folder;
+  write_tiny_model(folder / "m");
+  const Finished made =
+      run_tender({"quantize", folder / "m", folder / "q", "--method", "rtn", "--quiet"});
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  const Json document = inspect_json({folder / "q", "--verify"});
+  EXPECT_EQ(document["quantization"]["quant_method"], "rtn");
+  EXPECT_EQ(document["weights"],
+            "14 matrices quantized with rtn, the tied embedding in F16, 5 vectors in F32");
+  EXPECT_EQ(document["model"]["layers"], 2);
+  EXPECT_EQ(document["verified_tensors"], document["tensors"].size());
+  const Json before = inspect_json({folder / "m"});
+  EXPECT_EQ(document["parameters"], before["parameters"]);
+  EXPECT_LT(document["bits_per_weight"].get<double>(), before["bits_per_weight"].get<double>());
+}
+
 GgufFile unknown_architecture() {
   GgufFile file;
   file.string("general.architecture", "rwkv9").u32("general.file_type", 8);
