@@ -152,6 +152,18 @@ GgufFile all_types() {
   return file;
 }
 
+TEST(GgufTest, AnErrorNamesTheTensorForPeopleAndForPrograms) {
+  const std::string bytes = gguf_file().tensor("a.weight", {48, 2}, kTypeQ8, 102).bytes();
+  try {
+    parse_gguf(std::as_bytes(std::span(bytes)), "x");
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.details().item, "a.weight");
+    EXPECT_EQ(error.sentence(),
+              "tensor 'a.weight': found rows of 48 in Q8_0, expected a multiple of 32");
+  }
+}
+
 TEST(GgufTest, EveryValueTypeIsRead) {
   const std::string bytes = all_types().bytes();
   const GgufMetadata metadata("x", parse_gguf(std::as_bytes(std::span(bytes)), "x").metadata);

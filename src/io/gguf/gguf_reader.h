@@ -19,6 +19,10 @@ struct Item {
   std::string_view kind;
   std::string_view name{};
 
+  /// What programs are told: the name alone, where there is one.
+  std::string subject() const { return std::string(name.data() == nullptr ? kind : name); }
+
+  /// What people are told.
   std::string text() const {
     if (name.data() == nullptr) return std::string(kind);
     return std::string(kind) + " " + quote(name);
@@ -44,7 +48,7 @@ class GgufReader {
          {.code = "GG_TRUNCATED",
           .file = file_,
           .offset = at_,
-          .item = what.text(),
+          .item = what.subject(),
           .found = fmt::format("{} bytes", left()),
           .expected = fmt::format("{} bytes", count),
           .hint = "the file was cut short; get it again"},
@@ -70,7 +74,7 @@ class GgufReader {
            {.code = "GG_STRING",
             .file = file_,
             .offset = begin,
-            .item = what.text(),
+            .item = what.subject(),
             .found = fmt::format("{} bytes", length),
             .expected = fmt::format("at most {} bytes", left()),
             .hint = "the file is damaged or was cut short; get it again"},

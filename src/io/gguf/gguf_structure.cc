@@ -76,14 +76,14 @@ class GgufParser {
   [[noreturn]] void refuse(const char* code, std::uint64_t offset, const Item& what,
                            std::string found, std::string expected,
                            std::string_view hint = kDamaged) const {
-    std::string item = what.text();
+    const std::string item = what.text();
     std::string sentence =
         item + (item.empty() ? "" : ": ") + "found " + found + ", expected " + expected;
     fail(ErrorKind::corrupt_file,
          {.code = code,
           .file = file_,
           .offset = offset,
-          .item = std::move(item),
+          .item = what.subject(),
           .found = std::move(found),
           .expected = std::move(expected),
           .hint = std::string(hint)},
