@@ -97,6 +97,7 @@ class Chat : public Command {
       return false;
     }
     context.print("\n");
+    std::fflush(stdout);
     talk.add("assistant", result.text);
     turns_.push_back(generation_json(result));
     read_ += result.prompt_tokens - result.reused_tokens;

@@ -57,6 +57,7 @@ class Generate : public Command {
       std::fflush(stdout);
     });
     if (!result.text.ends_with('\n')) context.print("\n");
+    std::fflush(stdout);
     if (result.finish == Finish::context)
       context.progress().note(
           fmt::format("the context of {} tokens is full", generator.context_tokens()));

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -166,10 +166,10 @@ TEST(ChatTemplateTest, TheWorstTemplatesEndWithinASecond) {
         "{% set y = x | upper %}", "{% set y = x == x %}", "{% set y = x[1999999] %}",
         "{% set y = x.rsplit('a' * 999 ~ 'b') %}", "{% set y = x | tojson %}",
         "{% set y = [x] | string %}", "{% set y = x | title %}"}) {
-    const auto start = std::chrono::steady_clock::now();
+    const std::clock_t start = std::clock();  // of this process: other load does not count
     EXPECT_EQ(code_of(text + body + "{% endfor %}"), "TPL_STEPS") << body;
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    EXPECT_LT(seconds.count(), 5.0) << body;  // a second on a free machine, more under sanitizers
+    const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+    EXPECT_LT(seconds, 5.0) << body;  // 0.3 or less; sanitizers take several times as long
   }
 }
 

@@ -9,6 +9,7 @@
 
 #include "text/chat_template/arguments.h"
 #include "text/chat_template/filters.h"
+#include "text/chat_template/functions.h"
 #include "text/chat_template/methods.h"
 #include "text/chat_template/operators.h"
 
@@ -145,13 +146,15 @@ class Interpreter {
     for (std::size_t i = 0; i < names.size(); ++i) assign(names[i], parts[i]);
   }
 
-  void set(const TemplateStmt& s) {
-    TemplateValue value = evaluate(*s.value);
+  void set(const TemplateStmt& s) { store(s, evaluate(*s.value)); }
+
+  /// To a name, several names, or an attribute of a namespace.
+  void store(const TemplateStmt& s, TemplateValue value) {
     if (s.attribute.empty()) return assign(s.targets, std::move(value));
     const TemplateValue object = variable(s.targets[0]);
     if (!object.is(Kind::name_space))
-      template_value_error(fmt::format("{} has attributes that can be set; {} is {}",
-                                       "only a namespace", quote(s.targets[0]), object.describe()));
+      template_value_error(fmt::format("only attributes of a namespace can be set, and {} is {}",
+                                       quote(s.targets[0]), object.describe()));
     object.as_namespace().attributes.insert_or_assign(s.attribute, std::move(value));
   }
 
@@ -168,11 +171,7 @@ class Interpreter {
       assign(kTemplateBlockText, std::move(text));
       text = evaluate(*s.value);
     }
-    if (s.attribute.empty()) return assign(s.targets, std::move(text));
-    const TemplateValue object = variable(s.targets[0]);
-    if (!object.is(Kind::name_space))
-      template_value_error("only a namespace has attributes that can be set");
-    object.as_namespace().attributes.insert_or_assign(s.attribute, std::move(text));
+    store(s, std::move(text));
   }
 
   Flow scope(const TemplateStmt& s) {
@@ -279,20 +278,9 @@ class Interpreter {
       const TemplateValue key = evaluate(*e.operands[i]);
       if (!key.is_text()) template_unsupported("as key of a dictionary", key.describe());
       budget_.read(key.as_text().size());
-      put_entry(entries, key.as_text(), evaluate(*e.operands[i + 1]));
+      put_entry(entries, key.as_text(), evaluate(*e.operands[i + 1]), budget_);
     }
     return TemplateValue::dict(std::move(entries));
-  }
-
-  /// A key that comes again keeps its place and gets the new value, as in Python.
-  void put_entry(TemplateValue::Entries& entries, std::string key, TemplateValue value) {
-    budget_.step(1 + entries.size() / 16);
-    for (auto& entry : entries)
-      if (entry.first == key) {
-        entry.second = std::move(value);
-        return;
-      }
-    entries.emplace_back(std::move(key), std::move(value));
   }
 
   TemplateValue item(const TemplateExpr& e) {
@@ -396,11 +384,11 @@ class Interpreter {
     if (callee.is(Kind::macro)) return call_macro(callee.as_macro(), arguments(e));
     if (!callee.is(Kind::function)) template_value_error(callee.describe() + " cannot be called");
     const std::string_view function = callee.as_function();
-    if (function == "range") return range(arguments(e));
+    if (function == "range") return range_of(arguments(e), budget_);
     if (function == "namespace") return new_namespace(arguments(e));
-    if (function == "dict") return TemplateValue::dict(entries(arguments(e)));
-    if (function == "raise_exception") raise(arguments(e));
-    if (function == "strftime_now") return strftime_now(arguments(e));
+    if (function == "dict") return TemplateValue::dict(named_entries(arguments(e), budget_));
+    if (function == "raise_exception") raise_exception(arguments(e), budget_);
+    if (function == "strftime_now") return time_text(arguments(e), now_);
     template_unsupported("out of its place the method", name.empty() ? function : name);
   }
 
@@ -418,6 +406,14 @@ class Interpreter {
       std::size_t value;
       ~Restore() { base = value; }
     } restore{base_, outer_base};
+    bind(macro, std::move(arguments));
+    execute(*macro.body);
+    return capture.take();
+  }
+
+  /// Arguments to the parameters of a macro, in its scope.
+  void bind(const TemplateMacro& macro, TemplateArguments arguments) {
+    const std::size_t count = macro.parameters.size();
     std::vector<bool> given(count, false);
     for (std::size_t i = 0; i < arguments.positional.size(); ++i) {
       assign(macro.parameters[i], std::move(arguments.positional[i]));
@@ -438,74 +434,15 @@ class Interpreter {
         assign(macro.parameters[i], i < first_default
                                         ? TemplateValue::undefined(quote(macro.parameters[i]))
                                         : evaluate(*macro.defaults[i - first_default]));
-    execute(*macro.body);
-    return capture.take();
-  }
-
-  TemplateValue range(const TemplateArguments& given) {
-    const TemplateBound bound("range()", {"start", "stop", "step"}, given);
-    const bool one = !bound.has(1);
-    const std::int64_t start = one ? 0 : bound.integer(0, 0);
-    const std::int64_t stop = bound.integer(one ? 0 : 1, 0);
-    const std::int64_t step = bound.integer(2, 1);
-    if (step == 0) template_value_error("the step of range() is zero");
-    const double count =
-        (static_cast<double>(stop) - static_cast<double>(start)) / static_cast<double>(step);
-    if (count > static_cast<double>(kTemplateRange))
-      fail(
-          ErrorKind::invalid_input,
-          {.code = "TPL_STEPS", .expected = "at most 100000 numbers", .hint = "the template loops"},
-          "range() of more than {} numbers", kTemplateRange);
-    std::vector<TemplateValue> values;
-    if (count > 0) budget_.make(static_cast<std::size_t>(count) * sizeof(TemplateValue));
-    for (std::int64_t i = start; step > 0 ? i < stop : i > stop;) {
-      values.push_back(TemplateValue::integer(i));
-      if (__builtin_add_overflow(i, step, &i)) break;
-    }
-    return TemplateValue::list(std::move(values));
-  }
-
-  /// dict() and namespace() take named values, after a dictionary of such if one is given.
-  TemplateValue::Entries entries(TemplateArguments given) {
-    TemplateValue::Entries out;
-    if (given.positional.size() > 1)
-      template_value_error("more than one value to make a dictionary of");
-    if (!given.positional.empty()) {
-      if (!given.positional[0].is(Kind::dict))
-        template_value_error("a dictionary made of " + given.positional[0].describe());
-      out = given.positional[0].as_dict().entries;
-      budget_.make(out.size() * sizeof(out[0]));
-    }
-    for (auto& [name, value] : given.named) put_entry(out, name, std::move(value));
-    return out;
   }
 
   TemplateValue new_namespace(const TemplateArguments& given) {
     TemplateNamespace& made = namespaces_.emplace_back();
-    for (auto& [name, value] : entries(given)) {
+    for (auto& [name, value] : named_entries(given, budget_)) {
       refuse_host_attribute(name);
       made.attributes.insert_or_assign(name, value);
     }
     return TemplateValue::name_space(&made);
-  }
-
-  [[noreturn]] void raise(const TemplateArguments& given) {
-    const TemplateBound bound("raise_exception()", {"message"}, given);
-    fail(ErrorKind::invalid_input,
-         {.code = "TPL_RAISED", .hint = "the template of this model refuses such a conversation"},
-         "{}", quote(to_text(bound.value(0), budget_), 400));
-  }
-
-  TemplateValue strftime_now(const TemplateArguments& given) {
-    const TemplateBound bound("strftime_now()", {"format"}, given);
-    const std::string& format = bound.text(0);
-    if (format.size() > 256)
-      template_value_error("strftime_now() with a format of more than 256 bytes");
-    std::array<char, 8192> text;
-    // One character more, for a length of 0 means that it did not fit as well as that it is empty.
-    const std::size_t size = std::strftime(text.data(), text.size(), (format + ".").c_str(), &now_);
-    if (size == 0) template_value_error("strftime_now() gives more than 8192 bytes");
-    return TemplateValue::text(std::string(text.data(), size - 1));
   }
 
   const std::vector<std::pair<std::string, TemplateValue>> variables_;
