@@ -10,10 +10,11 @@ and sines of rotary positions, which `transformers` always computes in float32 a
 model. Its RMSNorm casts to float32 as well; it is replaced by the same formula in float64. That the replaced
 model is still the same one is checked against the untouched float32 model.
 
-The bound: a float32 forward pass is an exact one of a model whose weights are off by relative errors, at most
-gamma_n = n 2^-24 for a sum of n products (Higham 2002, section 3.1), and so are norms, activations and
-attention. The float64 model is run with such errors at random signs but full size, several times; the largest
-change of any logit is the bound. Real rounding errors are far from full size: they grow with the root of n.
+The bound: a float32 forward pass is an exact one of a model whose weights are off by relative errors; for a
+sum of n products they exceed 4 sqrt(n) 2^-24 with a probability below 2 exp(-8) (Higham and Mary 2019,
+SIAM J. Sci. Comput. 41(5), theorem 2.4), and so it is with norms, activations and attention. The float64 model
+is run with such errors, all of that full size and of random signs, several times; the largest change of any
+logit is the bound.
 """
 
 import copy
@@ -106,6 +107,8 @@ def with_errors(double, generator, length):
         return torch.randint(0, 2, x.shape, generator=generator).double() * 2 - 1
 
     def scaled(x, units):
+        """x, off by the errors of sums of so many terms"""
+        units = 4 * units**0.5
         return x * (1 + units * UNIT * signs(x)) if torch.is_tensor(x) else x
 
     model = in_float64(double)

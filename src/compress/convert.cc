@@ -214,14 +214,14 @@ ConvertReport convert(const io::Checkpoint& checkpoint, const ConvertRequest& re
   const model::ModelSpec spec = model::read_spec(checkpoint);
   Weights weights(checkpoint, spec);
   ConvertReport report;
+  const auto texts = text_files(checkpoint, report);  // a tokenizer that is refused costs no hours
   report.type = request.type
                     ? *request.type
                     : smallest_exact(weights, spec, Json::parse(spec.config_json), progress);
   OutputDirectory directory(request.output, request.overwrite);
   write_weights(weights, spec, directory.path(), report, progress);
   write_file(directory.path(), "config.json", config_text(spec, report.type), report);
-  for (const auto& [name, text] : text_files(checkpoint, report))
-    write_file(directory.path(), name, text, report);
+  for (const auto& [name, text] : texts) write_file(directory.path(), name, text, report);
   directory.commit();
   return report;
 }

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "base/cpu.h"
@@ -42,6 +43,9 @@ struct Architecture {
   std::unique_ptr<Model> (*load)(const ModelSpec& spec, const WeightReader& weights, Isa isa,
                                  Progress& progress);
 };
+
+/// The checkpoint in messages: the last part of its path, also where that ends in a slash.
+std::string name_of(const io::Checkpoint& checkpoint);
 
 /// The architecture of a checkpoint. @throws Error unsupported (ARCH_UNSUPPORTED)
 const Architecture& architecture_of(const io::Checkpoint& checkpoint);

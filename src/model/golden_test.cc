@@ -1,4 +1,5 @@
-// Models of all architectures against logits that oracle/make_model_golden.py computed with transformers.
+// Models of all architectures against logits that oracle/make_model_golden.py computed with
+// transformers.
 
 #include <algorithm>
 
@@ -12,13 +13,16 @@ class GoldenModelTest : public ::testing::TestWithParam<const char*> {
  protected:
   std::unique_ptr<Model> model_ = load(golden_path(GetParam()));
   Json golden_ = read_json(golden_path(std::string(GetParam()) + ".json"));
-  std::vector<TokenId> ids(std::size_t n) const { return golden_["sequences"][n].get<std::vector<TokenId>>(); }
+  std::vector<TokenId> ids(std::size_t n) const {
+    return golden_["sequences"][n].get<std::vector<TokenId>>();
+  }
 };
 
 TEST_P(GoldenModelTest, AgreesWithTransformersWithinTheBoundOfFloat32) {
   for (std::size_t n = 0; n < golden_["sequences"].size(); ++n)
     // the bound of the golden file: what relative errors of gamma_n in every sum can do to a logit
-    EXPECT_LE(distance(run_model(*model_, ids(n)), golden_["logits"][n]), golden_["bound"].get<double>());
+    EXPECT_LE(distance(run_model(*model_, ids(n)), golden_["logits"][n]),
+              golden_["bound"].get<double>());
 }
 
 TEST_P(GoldenModelTest, PiecewiseIsTheSameAsWhole) {
@@ -38,8 +42,10 @@ TEST_P(GoldenModelTest, ABatchOfSequencesIsTheSameAsEachAlone) {
   std::vector<BatchItem> second;  // in another order, so that rows stand elsewhere
   for (std::size_t n = 0; n < count; ++n) {
     sequences.push_back(model_->sequence(30));
-    first.push_back({sequences[n].get(), std::span<const TokenId>(all[n]).first(all[n].size() / 2), 0});
-    second.push_back({sequences[n].get(), std::span<const TokenId>(all[n]).subspan(all[n].size() / 2), 0});
+    first.push_back(
+        {sequences[n].get(), std::span<const TokenId>(all[n]).first(all[n].size() / 2), 0});
+    second.push_back(
+        {sequences[n].get(), std::span<const TokenId>(all[n]).subspan(all[n].size() / 2), 0});
   }
   std::ranges::reverse(second);
   Matrix hidden;
@@ -51,7 +57,8 @@ TEST_P(GoldenModelTest, ABatchOfSequencesIsTheSameAsEachAlone) {
   for (std::size_t n = count; n-- > 0;) {
     const Matrix alone = run_model(*model_, all[n]);
     for (std::size_t i = all[n].size() / 2; i < all[n].size(); ++i, ++row)
-      EXPECT_TRUE(std::ranges::equal(alone.row(i), logits.row(row))) << "sequence " << n << ", token " << i;
+      EXPECT_TRUE(std::ranges::equal(alone.row(i), logits.row(row)))
+          << "sequence " << n << ", token " << i;
   }
   EXPECT_EQ(row, logits.rows());
 }
@@ -77,7 +84,8 @@ TEST_P(GoldenModelTest, TruncatingEqualsNeverHavingAppended) {
   const auto sequence = model_->sequence(text.size());
   Matrix hidden;
   const std::vector<TokenId> other(9, text.back());
-  const BatchItem some[] = {{sequence.get(), std::span(text).first(10), 0}, {sequence.get(), other, 0}};
+  const BatchItem some[] = {{sequence.get(), std::span(text).first(10), 0},
+                            {sequence.get(), other, 0}};
   model_->forward({some, 1}, hidden, pool);
   model_->forward({some + 1, 1}, hidden, pool);
   sequence->truncate(10);
@@ -115,8 +123,8 @@ TEST_P(GoldenModelTest, AnObserverSeesEverySiteOfEachSequenceInOrder) {
   for (std::size_t i = 0; i < recorder.sites.size(); ++i) {
     EXPECT_EQ(recorder.sites[i], i / 2);
     EXPECT_EQ(recorder.widths[i], model_->sites()[i / 2].shape.in);
-    EXPECT_EQ(recorder.positions[i],
-              i % 2 == 0 ? (std::vector<std::int32_t>{0, 1, 2}) : (std::vector<std::int32_t>{0, 1}));
+    EXPECT_EQ(recorder.positions[i], i % 2 == 0 ? (std::vector<std::int32_t>{0, 1, 2})
+                                                : (std::vector<std::int32_t>{0, 1}));
   }
 }
 
@@ -129,7 +137,8 @@ TEST_P(GoldenModelTest, TokensOutsideTheVocabularyAndFullContextsAreRefused) {
     model_->forward({&item, 1}, hidden, pool);
   };
   EXPECT_EQ(error_of([&] { feed({-1}); }).code(), "TOKEN_ID");
-  EXPECT_EQ(error_of([&] { feed({static_cast<TokenId>(model_->info().vocabulary)}); }).code(), "TOKEN_ID");
+  EXPECT_EQ(error_of([&] { feed({static_cast<TokenId>(model_->info().vocabulary)}); }).code(),
+            "TOKEN_ID");
   EXPECT_EQ(error_of([&] { feed({1, 2, 3}); }).code(), "CONTEXT_FULL");
   EXPECT_EQ(sequence->tokens(), 0U);
   feed({1, 2});

@@ -26,7 +26,7 @@ std::string supported(io::Checkpoint const& checkpoint) {
   const std::string known = supported(checkpoint);
   fail(ErrorKind::unsupported,
        {.code = "ARCH_UNSUPPORTED",
-        .file = checkpoint.path().filename().string(),
+        .file = name_of(checkpoint),
         .found = found,
         .expected = known,
         .hint = "`tender inspect` shows such a file; to run it, use a model of a supported "
@@ -81,12 +81,17 @@ const Architecture& of_config(const io::Checkpoint& checkpoint) {
 
 }  // namespace
 
+std::string name_of(const io::Checkpoint& checkpoint) {
+  const std::filesystem::path& path = checkpoint.path();
+  return (path.has_filename() ? path : path.parent_path()).filename().string();
+}
+
 const Architecture& architecture_of(const io::Checkpoint& checkpoint) {
   if (checkpoint.gguf() != nullptr) return of_gguf(checkpoint);
   if (checkpoint.config() != nullptr) return of_config(checkpoint);
   fail(ErrorKind::invalid_input,
        {.code = "MODEL_NO_CONFIG",
-        .file = checkpoint.path().filename().string(),
+        .file = name_of(checkpoint),
         .found = std::string(checkpoint.container()),
         .expected = "a GGUF file or a Hugging Face directory",
         .hint = "give the directory that holds config.json beside the weights"},

@@ -20,14 +20,17 @@
 
 namespace tender::model {
 
-inline const char* const kGoldenModels[] = {"llama_gqa", "llama3_tied", "llama_linear", "qwen2",
-                                            "mistral",   "opt_pre",     "opt_post",     "opt_plain"};
+inline const char* const kGoldenModels[] = {"llama_gqa", "llama3_tied", "llama_linear",
+                                            "qwen2",     "mistral",     "opt_pre",
+                                            "opt_post",  "opt_plain"};
 
 inline std::filesystem::path golden_path(const std::string& name) {
   return testing::source_path("src/model/golden/" + name);
 }
 
-inline Json read_json(const std::filesystem::path& path) { return Json::parse(testing::read_text(path)); }
+inline Json read_json(const std::filesystem::path& path) {
+  return Json::parse(testing::read_text(path));
+}
 
 inline std::unique_ptr<Model> load(const std::filesystem::path& path, Isa isa = host_isa()) {
   ThreadPool pool(1);
@@ -35,9 +38,10 @@ inline std::unique_ptr<Model> load(const std::filesystem::path& path, Isa isa = 
   return load_model(*io::open_checkpoint(path), isa, pool, silent);
 }
 
-/// Logits of all tokens of one sequence, fed in pieces of these sizes (one piece if there are none).
-inline Matrix run_model(const Model& model, const std::vector<TokenId>& ids, std::size_t threads = 1,
-                        std::vector<std::size_t> pieces = {}) {
+/// Logits of all tokens of one sequence, fed in pieces of these sizes (one piece if there are
+/// none).
+inline Matrix run_model(const Model& model, const std::vector<TokenId>& ids,
+                        std::size_t threads = 1, std::vector<std::size_t> pieces = {}) {
   ThreadPool pool(threads);
   if (pieces.empty()) pieces = {ids.size()};
   const auto sequence = model.sequence(ids.size());
@@ -88,8 +92,10 @@ struct ModelFolder {
     config = read_json(golden_path(golden) / "config.json");
     const auto checkpoint = io::open_checkpoint(golden_path(golden));
     for (const TensorInfo& tensor : checkpoint->tensors().tensors())
-      tensors[tensor.name] = {std::string(to_string(tensor.type)), tensor.shape,
-                              {reinterpret_cast<const char*>(tensor.bytes.data()), tensor.bytes.size()}};
+      tensors[tensor.name] = {
+          std::string(to_string(tensor.type)),
+          tensor.shape,
+          {reinterpret_cast<const char*>(tensor.bytes.data()), tensor.bytes.size()}};
   }
 
   std::filesystem::path write() const {
@@ -111,7 +117,8 @@ struct ModelFolder {
   }
 
   void put(const std::string& name, Shape shape, const std::vector<float>& values) {
-    tensors[name] = {"F32", std::move(shape),
+    tensors[name] = {"F32",
+                     std::move(shape),
                      {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)}};
   }
 };

@@ -7,6 +7,8 @@
 #include "base/contracts.h"
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "io/listed.h"
+#include "model/architecture.h"
 #include "model/model.h"
 #include "model/part_reader.h"
 #include "model/quantization_config.h"
@@ -23,16 +25,6 @@ bool is_benign(std::string_view name) {
   return name.ends_with("rotary_emb.inv_freq") || name.ends_with(".attn.bias") ||
          name.ends_with(".attn.masked_bias") || name == "rope_freqs.weight" ||
          name.ends_with(".attn_rot_embd.weight");
-}
-
-/// At most eight names, then how many more.
-std::string some_of(const std::vector<std::string>& names) {
-  constexpr std::size_t kShown = 8;
-  std::string text;
-  for (std::size_t i = 0; i < std::min(kShown, names.size()); ++i)
-    text += (i > 0 ? ", " : "") + quote(names[i]);
-  if (names.size() > kShown) text += fmt::format(" and {} more", names.size() - kShown);
-  return text;
 }
 
 /// Integers are computable too, but no weight is one.
@@ -106,7 +98,7 @@ struct WeightReader::Impl {
     const bool head = missing.size() == 1 && missing.front() == kHead;
     fail(ErrorKind::corrupt_file,
          {.code = code("TENSOR_MISSING"),
-          .file = checkpoint.path().filename().string(),
+          .file = name_of(checkpoint),
           .item = missing.front(),
           .found = fmt::format("{} missing", missing.size()),
           .expected = "all tensors that the configuration demands",
@@ -114,7 +106,7 @@ struct WeightReader::Impl {
                          "must be there"
                        : "the download is incomplete, or config.json belongs to another model"},
          "{} of the model's tensors {} missing: {}", missing.size(),
-         missing.size() == 1 ? "is" : "are", some_of(missing));
+         missing.size() == 1 ? "is" : "are", io::listed(missing));
   }
 
   void check_form(const TensorSpec& tensor, const TensorInfo& stored) const {
@@ -215,14 +207,14 @@ struct WeightReader::Impl {
   [[noreturn]] void refuse_extra(const std::vector<std::string>& extras) const {
     fail(ErrorKind::corrupt_file,
          {.code = code("TENSOR_EXTRA"),
-          .file = checkpoint.path().filename().string(),
+          .file = name_of(checkpoint),
           .item = extras.front(),
           .found = fmt::format("{} unexpected", extras.size()),
           .expected = "only tensors that the configuration demands",
           .hint = "the model has parts that its configuration does not name; leaving them out "
                   "would change it"},
          "{} {} no place in this architecture: {}", extras.size(),
-         extras.size() == 1 ? "tensor has" : "tensors have", some_of(extras));
+         extras.size() == 1 ? "tensor has" : "tensors have", io::listed(extras));
   }
 
   const Entry& at(const std::string& name) const {

@@ -79,6 +79,26 @@ TEST(ConvertCommand, TokenizerAndGenerationSettingsComeAlong) {
         << name;
 }
 
+TEST(ConvertCommand, AQuantizedDirectoryGivesTheWeightsOfItsCodes) {
+  const TemporaryFolder folder;
+  write_tiny_model(folder / "tiny");
+  const auto quantize = [&](const std::string& from, const std::string& to) {
+    const Finished finished =
+        run_tender({"quantize", folder / from, folder / to, "--method", "rtn", "--weight-bits", "4",
+                    "--activation-granularity", "none", "--float-dtype", "f32"});
+    ASSERT_EQ(finished.exit_code, 0) << finished.err;
+  };
+  quantize("tiny", "codes");
+  convert({folder / "codes", folder / "float"});
+  EXPECT_NE(logits_of(folder / "tiny", folder), logits_of(folder / "float", folder));
+  const Json config = Json::parse(read_text(fs::path(folder / "float") / "config.json"));
+  EXPECT_FALSE(config.contains("quantization_config"));
+  // round to nearest is idempotent: the weights of the codes give the codes again, and with them
+  // the bits
+  quantize("float", "again");
+  EXPECT_EQ(logits_of(folder / "codes", folder), logits_of(folder / "again", folder));
+}
+
 TEST(ConvertCommand, AnExistingOutputIsKeptUnlessForced) {
   const TemporaryFolder folder;
   const std::string source = source_path("src/model/golden/opt_pre");
