@@ -19,7 +19,8 @@ class FloatSite final : public PackedSite {
 
   std::size_t bytes() const override {
     std::size_t bytes = 0;
-    for (const auto& panels : linears_) bytes += panels.shape().out * panels.shape().in * sizeof(float);
+    for (const auto& panels : linears_)
+      bytes += panels.shape().out * panels.shape().in * sizeof(float);
     return bytes;
   }
 
@@ -32,7 +33,8 @@ class FloatSite final : public PackedSite {
     require(kernel_ != nullptr, "a site is prepared before the first product");
     require(outputs.size() == linears_.size(), "one output for every layer of a site");
     for (std::size_t l = 0; l < outputs.size(); ++l)
-      kernels::gemm_f32(*kernel_, x.values, linears_[l], outputs[l].epilogue.bias, outputs[l].y, pool);
+      kernels::gemm_f32(*kernel_, x.values, linears_[l], outputs[l].epilogue.bias, outputs[l].y,
+                        pool);
   }
 
   void reference(const Rows& x, std::size_t linear, MatrixView<double> y) const override {
@@ -47,7 +49,9 @@ class FloatSite final : public PackedSite {
       }
   }
 
-  void dequantize(std::size_t linear, MatrixView<float> w) const override { linears_.at(linear).take(0, w); }
+  void dequantize(std::size_t linear, MatrixView<float> w) const override {
+    linears_.at(linear).take(0, w);
+  }
 
   void save(PartSink&, std::span<PartSink* const>) const override {
     contract_violated("float layers are stored as plain tensors by the writer", __FILE__, __LINE__);
@@ -78,7 +82,8 @@ std::unique_ptr<PackedSite> float_site(std::span<const MatrixView<const float>> 
 
 std::unique_ptr<PackedSite> float_site(
     const SiteShape& shape,
-    const std::function<void(std::size_t linear, std::size_t first, MatrixView<float> rows)>& fill) {
+    const std::function<void(std::size_t linear, std::size_t first, MatrixView<float> rows)>&
+        fill) {
   require(!shape.outs.empty(), "a site has layers");
   std::vector<kernels::PanelsF32> linears;
   Matrix rows(kFillRows, shape.in);

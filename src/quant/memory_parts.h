@@ -26,7 +26,8 @@ class MemoryParts final : public PartSink, public PartSource {
   explicit MemoryParts(std::string where = "layer") : where_(std::move(where)) {}
 
   using PartSink::put;
-  void put(std::string_view name, DType type, Shape shape, std::span<const std::byte> bytes) override {
+  void put(std::string_view name, DType type, Shape shape,
+           std::span<const std::byte> bytes) override {
     require(!find(name), "the name of a part is given once");
     items.push_back({std::string(name), type, std::move(shape), {bytes.begin(), bytes.end()}});
   }

@@ -16,9 +16,9 @@ namespace tender::quant {
 
 struct MethodTraits {
   InputRounding inputs = InputRounding::none;
-  bool wants_inputs = false;  ///< calibration must show it activations
-  bool idempotent = false;    ///< quantizing dequantized weights changes nothing
-  double weight_bits = 0;     ///< nominal, for tables
+  bool wants_inputs = false;   ///< calibration must show it activations
+  bool idempotent = false;     ///< quantizing dequantized weights changes nothing
+  double weight_bits = 0;      ///< nominal, for tables
   double activation_bits = 0;  ///< nominal; 32 where rows stay float32
 };
 
@@ -27,47 +27,52 @@ struct MethodTraits {
 /// Calibration is what it has seen at a site, Input how the site's rows are rounded, Codes and
 /// Packed one layer's weights (which codes; which bytes), Rounded the rows after rounding.
 template <class M>
-concept Method =
-    std::default_initializable<M> && std::constructible_from<M, const typename M::Options&> &&
-    requires(const M& method, const SiteShape& shape, MatrixView<const float> w, MatrixView<float> w_out,
-             typename M::Calibration& seen, const typename M::Calibration& was_seen,
-             const typename M::Input& input, typename M::Input& own_input, const typename M::Codes& codes,
+concept Method = std::default_initializable<M> &&
+    std::constructible_from<M, const typename M::Options&> &&
+    requires(const M& method, const SiteShape& shape, MatrixView<const float> w,
+             MatrixView<float> w_out, typename M::Calibration& seen,
+             const typename M::Calibration& was_seen, const typename M::Input& input,
+             typename M::Input& own_input, const typename M::Codes& codes,
              const typename M::Packed& packed, typename M::Packed& own_packed,
              const typename M::Rounded& rounded, const Rows& x, MatrixView<float> y,
              MatrixView<double> exact, const Epilogue& epilogue, PartSink& sink,
              const PartSource& source, ThreadPool& pool, Isa isa) {
-      { M::kName } -> std::convertible_to<std::string_view>;
-      { M::kSummary } -> std::convertible_to<std::string_view>;
-      { method.traits() } -> std::same_as<MethodTraits>;
-      // offline, a site at a time
-      { method.calibrate(shape) } -> std::same_as<typename M::Calibration>;
-      { seen.observe(x) } -> std::same_as<void>;  // once per sequence
-      { was_seen.save(sink) } -> std::same_as<void>;
-      { method.load_calibration(shape, source) } -> std::same_as<typename M::Calibration>;
-      { method.input(was_seen) } -> std::same_as<typename M::Input>;        // how rows are rounded
-      { method.quantize(w, input) } -> std::same_as<typename M::Codes>;     // which codes
-      { M::pack(codes) } -> std::same_as<typename M::Packed>;               // which bytes
-      { M::unpack(packed) } -> std::same_as<typename M::Codes>;
-      { M::dequantize(packed, w_out) } -> std::same_as<void>;
-      // on disk
-      { M::save_input(input, sink) } -> std::same_as<void>;
-      { M::load_input(source) } -> std::same_as<typename M::Input>;
-      { M::save(packed, sink) } -> std::same_as<void>;
-      { M::load(input, source) } -> std::same_as<typename M::Packed>;  // a layer of that site
-      { M::shape(packed) } -> std::same_as<LinearShape>;
-      { M::bytes(packed) } -> std::same_as<std::size_t>;
-      { M::input_bytes(input) } -> std::same_as<std::size_t>;
-      // at run time: y = round(x) · Wᵀ and what the method adds back
-      { M::reference(input, packed, x, exact) } -> std::same_as<void>;  // the definition, in double
-      { M::rounding(input) } -> std::same_as<InputRounding>;
-      { M::prepare(own_input, isa) } -> std::same_as<void>;  // the site, then each of its layers
-      { M::prepare(input, own_packed, isa) } -> std::same_as<void>;
-      { M::round(input, x, pool) } -> std::same_as<typename M::Rounded>;
-      { M::matmul(input, packed, rounded, y, epilogue, pool) } -> std::same_as<void>;
-      { M::kernel(input, packed) } -> std::convertible_to<std::string>;
-    };
+  { M::kName } -> std::convertible_to<std::string_view>;
+  { M::kSummary } -> std::convertible_to<std::string_view>;
+  { method.traits() } -> std::same_as<MethodTraits>;
+  // offline, a site at a time
+  { method.calibrate(shape) } -> std::same_as<typename M::Calibration>;
+  { seen.observe(x) } -> std::same_as<void>;  // once per sequence
+  { was_seen.save(sink) } -> std::same_as<void>;
+  { method.load_calibration(shape, source) } -> std::same_as<typename M::Calibration>;
+  { method.input(was_seen) } -> std::same_as<typename M::Input>;     // how rows are rounded
+  { method.quantize(w, input) } -> std::same_as<typename M::Codes>;  // which codes
+  { M::pack(codes) } -> std::same_as<typename M::Packed>;            // which bytes
+  { M::unpack(packed) } -> std::same_as<typename M::Codes>;
+  { M::dequantize(packed, w_out) } -> std::same_as<void>;
+  // on disk
+  { M::save_input(input, sink) } -> std::same_as<void>;
+  { M::load_input(source) } -> std::same_as<typename M::Input>;
+  { M::save(packed, sink) } -> std::same_as<void>;
+  { M::load(input, source) } -> std::same_as<typename M::Packed>;  // a layer of that site
+  { M::shape(packed) } -> std::same_as<LinearShape>;
+  { M::bytes(packed) } -> std::same_as<std::size_t>;
+  { M::input_bytes(input) } -> std::same_as<std::size_t>;
+  // at run time: y = round(x) · Wᵀ and what the method adds back
+  { M::reference(input, packed, x, exact) } -> std::same_as<void>;  // the definition, in double
+  { M::rounding(input) } -> std::same_as<InputRounding>;
+  { M::prepare(own_input, isa) } -> std::same_as<void>;  // the site, then each of its layers
+  { M::prepare(input, own_packed, isa) } -> std::same_as<void>;
+  { M::round(input, x, pool) } -> std::same_as<typename M::Rounded>;
+  { M::matmul(input, packed, rounded, y, epilogue, pool) } -> std::same_as<void>;
+  { M::kernel(input, packed) } -> std::convertible_to<std::string>;
+};
 
 template <class... Ms>
 struct MethodList {};
+
+/// For calibrations. @throws Error invalid_input (Q_NONFINITE) naming `index`, the row's place in
+/// its sequence
+void check_finite_row(std::span<const float> row, std::size_t index);
 
 }  // namespace tender::quant

@@ -30,7 +30,9 @@ std::vector<Json> settings_of(std::string_view method) {
     return {Json::object(),
             {{"weight_bits", 4}, {"activation_granularity", "none"}},
             {{"weight_bits", 3}, {"weight_granularity", "group"}, {"group_size", 32}},
-            {{"weight_bits", 5}, {"weight_granularity", "group"}, {"group_size", 9},
+            {{"weight_bits", 5},
+             {"weight_granularity", "group"},
+             {"group_size", 9},
              {"activation_granularity", "none"}},
             {{"weight_granularity", "tensor"}, {"activation_granularity", "tensor"}},
             {{"activation_granularity", "channel"}},
@@ -134,7 +136,8 @@ class MethodTest : public ::testing::Test {
     site.save(parts[0], sinks);
     return parts;
   }
-  static std::unique_ptr<PackedSite> load(const MethodEntry& entry, const std::vector<MemoryParts>& parts) {
+  static std::unique_ptr<PackedSite> load(const MethodEntry& entry,
+                                          const std::vector<MemoryParts>& parts) {
     std::vector<const PartSource*> sources;
     for (std::size_t l = 1; l < parts.size(); ++l) sources.push_back(&parts[l]);
     return entry.load(parts[0], sources);
@@ -159,7 +162,8 @@ class MethodTest : public ::testing::Test {
     Matrix y(x.values.rows(), columns);
     std::vector<SiteOutput> outputs;
     for (std::size_t l = 0, at = 0; l < site.linears(); at += site.shape(l++).out)
-      outputs.push_back({y.view().cols_from(at, site.shape(l).out), {l == 0 ? std::span(bias) : std::span<const float>()}});
+      outputs.push_back({y.view().cols_from(at, site.shape(l).out),
+                         {l == 0 ? std::span(bias) : std::span<const float>()}});
     site.matmul(x, outputs, pool);
     return y;
   }
@@ -233,12 +237,13 @@ TYPED_TEST(MethodTest, ReferenceAgreesWithTheDequantizedProductWithinTheRounding
     const auto site = this->quantize(entry, options, problem);
     float peak = 0;
     for (const float value : problem.rows.span()) peak = std::max(peak, std::abs(value));
-    // Calibrated on these rows nothing is clipped, so a value moves by half of the largest step at most:
-    // (largest |x - bias|) / qmax / 2 <= 2 peak / qmax / 2. A bias stands for itself times the weights as
-    // they were, in place of the dequantized ones: |bias| <= peak.
-    const double step = traits.inputs == InputRounding::none
-                            ? 0
-                            : static_cast<double>(peak) / (std::exp2(traits.activation_bits - 1) - 1);
+    // Calibrated on these rows nothing is clipped, so a value moves by half of the largest step at
+    // most: (largest |x - bias|) / qmax / 2 <= 2 peak / qmax / 2. A bias stands for itself times
+    // the weights as they were, in place of the dequantized ones: |bias| <= peak.
+    const double step =
+        traits.inputs == InputRounding::none
+            ? 0
+            : static_cast<double>(peak) / (std::exp2(traits.activation_bits - 1) - 1);
     for (std::size_t l = 0; l < site->linears(); ++l) {
       const Matrix& w = problem.weights[l];
       Matrix dequantized(w.rows(), w.cols());
@@ -255,7 +260,8 @@ TYPED_TEST(MethodTest, ReferenceAgreesWithTheDequantizedProductWithinTheRounding
             if (traits.inputs != InputRounding::none && problem.shape.centre)
               bound += static_cast<double>(peak) * std::abs(static_cast<double>(w(n, k)) - weight);
           }
-          ASSERT_NEAR(y(m, n), exact, bound * (1 + 1e-6)) << "layer " << l << " row " << m << " output " << n;
+          ASSERT_NEAR(y(m, n), exact, bound * (1 + 1e-6))
+              << "layer " << l << " row " << m << " output " << n;
         }
     }
   });
@@ -278,13 +284,14 @@ TYPED_TEST(MethodTest, MatmulAgreesWithReferenceWithinTheRoundingOfItsSums) {
       site->reference(problem.all(), l, exact.view());
       for (std::size_t m = 0; m < kRows; ++m)
         for (std::size_t n = 0; n < out; ++n) {
-          // A chain of `in` roundings at most, and six of the scales, the dequantization, what is added
-          // back and the bias; rounded rows and their bias reach 2 * peak at most.
+          // A chain of `in` roundings at most, and six of the scales, the dequantization, what is
+          // added back and the bias; rounded rows and their bias reach 2 * peak at most.
           constexpr double gamma = (kIn + 6) * 0x1p-24 / (1 - (kIn + 6) * 0x1p-24);
           double magnitude = this->bias_of(l);
           for (std::size_t k = 0; k < kIn; ++k)
             magnitude += 4.0 * static_cast<double>(peak) * std::abs(static_cast<double>(w(n, k)));
-          ASSERT_NEAR(static_cast<double>(y(m, at + n)), exact(m, n) + this->bias_of(l), gamma * magnitude)
+          ASSERT_NEAR(static_cast<double>(y(m, at + n)), exact(m, n) + this->bias_of(l),
+                      gamma * magnitude)
               << "layer " << l << " row " << m << " output " << n;
         }
       at += out;
@@ -309,7 +316,8 @@ TYPED_TEST(MethodTest, EveryIsaAndAnyNumberOfThreadsGiveTheSameBits) {
 
 TYPED_TEST(MethodTest, ARowGivesTheSameBitsAloneAndInAnyBatch) {
   this->for_each([this](const MethodEntry& entry, const Json& options, const Problem& problem) {
-    if (entry.traits(options).inputs == InputRounding::by_chunk) GTEST_SKIP() << "by_chunk is exempt";
+    if (entry.traits(options).inputs == InputRounding::by_chunk)
+      GTEST_SKIP() << "by_chunk is exempt";
     ThreadPool pool(2);
     for (const Isa isa : kMasks) {
       const auto site = this->prepared(entry, options, problem, isa);
@@ -342,8 +350,14 @@ TYPED_TEST(MethodTest, AMissingReshapedOrRetypedPartIsRefused) {
           }
         };
         // Without its optional parts a site is a different one, and the parts of its layers tell.
-        const bool optional = name == "rtn_tensor_scale" || name == "rtn_channel_scales" || name == "tender_bias";
-        if (!optional) refused([](auto& items, std::size_t at) { items.erase(items.begin() + static_cast<std::ptrdiff_t>(at)); }, "missing");
+        const bool optional =
+            name == "rtn_tensor_scale" || name == "rtn_channel_scales" || name == "tender_bias";
+        if (!optional)
+          refused(
+              [](auto& items, std::size_t at) {
+                items.erase(items.begin() + static_cast<std::ptrdiff_t>(at));
+              },
+              "missing");
         refused([](auto& items, std::size_t at) { items[at].shape.push_back(1); }, "another rank");
         refused([](auto& items, std::size_t at) { items[at].shape[0] += 1; }, "another extent");
         refused([](auto& items, std::size_t at) { items[at].type = DType::f16; }, "another type");
@@ -374,7 +388,8 @@ TYPED_TEST(MethodTest, AFlippedBitOfTheMetadataIsRefusedOrChangesNumbersWithoutH
     const auto whole = this->parts_of(*this->quantize(entry, options, problem));
     ThreadPool pool(1);
     for (std::size_t i = 0; i < whole[0].items.size(); ++i)
-      for (std::size_t bit = 0; bit < 8 * std::min<std::size_t>(whole[0].items[i].bytes.size(), 24); ++bit) {
+      for (std::size_t bit = 0; bit < 8 * std::min<std::size_t>(whole[0].items[i].bytes.size(), 24);
+           ++bit) {
         auto parts = whole;
         parts[0].items[i].bytes[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
         std::unique_ptr<PackedSite> site;
@@ -436,8 +451,9 @@ TYPED_TEST(MethodTest, ARowThatIsNotFiniteGivesNanInItsOwnResultAndNowhereElse) 
   this->for_each([this](const MethodEntry& entry, const Json& options, const Problem& problem) {
     ThreadPool pool(2);
     for (const Isa isa : kMasks)
-      for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
-                              -std::numeric_limits<float>::infinity()}) {
+      for (const float bad :
+           {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+            -std::numeric_limits<float>::infinity()}) {
         const auto site = this->prepared(entry, options, problem, isa);
         const Matrix expected = this->run(*site, problem.all(), pool);
         Problem spoilt(problem.shape.centre, problem.shape.nonnegative);
@@ -461,7 +477,8 @@ TYPED_TEST(MethodTest, ARowOfZerosGivesFiniteResults) {
     for (float& value : zeros.rows.span()) value = 0;
     const auto seen_zeros = this->prepared(entry, options, zeros, host_isa());
     const auto seen_rows = this->prepared(entry, options, problem, host_isa());
-    const std::array results = {this->run(*seen_zeros, zeros.all(), pool), this->run(*seen_zeros, problem.all(), pool),
+    const std::array results = {this->run(*seen_zeros, zeros.all(), pool),
+                                this->run(*seen_zeros, problem.all(), pool),
                                 this->run(*seen_rows, zeros.all(), pool)};
     for (const Matrix& y : results)
       for (const float value : y.span()) EXPECT_TRUE(std::isfinite(value));
@@ -515,7 +532,9 @@ TYPED_TEST(MethodTest, OnItsCalibrationRowsItIsNoWorseThanRtnWithOneScaleForAllA
   const MethodEntry& rtn = method("rtn");
   this->for_each([&](const MethodEntry& entry, const Json& options, const Problem& problem) {
     const Json resolved = entry.resolve(options);
-    if (!entry.traits(options).wants_inputs || entry.name == "rtn" || resolved.value("groups", 0) == 1) return;
+    if (!entry.traits(options).wants_inputs || entry.name == "rtn" ||
+        resolved.value("groups", 0) == 1)
+      return;
     const auto error_of = [&](const PackedSite& site) {
       double error = 0;
       for (std::size_t l = 0; l < site.linears(); ++l) {
@@ -525,7 +544,8 @@ TYPED_TEST(MethodTest, OnItsCalibrationRowsItIsNoWorseThanRtnWithOneScaleForAllA
           for (std::size_t n = 0; n < y.cols(); ++n) {
             double exact = 0;
             for (std::size_t k = 0; k < kIn; ++k)
-              exact += static_cast<double>(problem.rows(m, k)) * static_cast<double>(problem.weights[l](n, k));
+              exact += static_cast<double>(problem.rows(m, k)) *
+                       static_cast<double>(problem.weights[l](n, k));
             error += (y(m, n) - exact) * (y(m, n) - exact);
           }
       }

@@ -28,17 +28,23 @@ std::string flag_of(std::string_view name) {
 
 void OptionDescriber::integer(std::string_view name, const int& value, int low, int high,
                               std::string_view description) {
-  options_.push_back({std::string(name), fmt::format("{}; {} to {}", description, low, high), "integer", {},
+  options_.push_back({std::string(name),
+                      fmt::format("{}; {} to {}", description, low, high),
+                      "integer",
+                      {},
                       std::to_string(value)});
 }
 
 void OptionDescriber::add_choice(std::string_view name, std::size_t value,
-                                 std::span<const std::string_view> names, std::string_view description) {
+                                 std::span<const std::string_view> names,
+                                 std::string_view description) {
   options_.push_back({std::string(name), std::string(description), "choice",
-                      std::vector<std::string>(names.begin(), names.end()), std::string(names[value])});
+                      std::vector<std::string>(names.begin(), names.end()),
+                      std::string(names[value])});
 }
 
-OptionReader::OptionReader(std::string_view method, const Json& json) : method_(method), json_(json) {
+OptionReader::OptionReader(std::string_view method, const Json& json)
+    : method_(method), json_(json) {
   if (!json_.is_object() && !json_.is_null())
     refuse(method_, "options", quote(to_text(json_)), "an object of names and values");
 }

@@ -32,7 +32,8 @@ namespace tender::quant {
 /// Collects what help says of each field.
 class OptionDescriber {
  public:
-  void integer(std::string_view name, const int& value, int low, int high, std::string_view description);
+  void integer(std::string_view name, const int& value, int low, int high,
+               std::string_view description);
   template <class Enum>
   void choice(std::string_view name, const Enum& value, std::span<const std::string_view> names,
               std::string_view description) {
@@ -97,8 +98,8 @@ std::string listed(const Range& items) {
 }
 
 /// Throws invalid_argument (OPTION_VALUE) for a rule that spans fields.
-[[noreturn]] void refuse_option(std::string_view method, std::string_view name, const std::string& found,
-                                const std::string& expected);
+[[noreturn]] void refuse_option(std::string_view method, std::string_view name,
+                                const std::string& found, const std::string& expected);
 
 template <class Options>
 std::vector<OptionInfo> describe_options() {

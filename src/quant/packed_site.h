@@ -26,9 +26,11 @@ enum class InputRounding : std::uint8_t {
 
 /// What a method is told about a site: linear layers that read the same rows.
 struct SiteShape {
-  std::size_t in = 0;             ///< channels of the shared rows
-  std::vector<std::size_t> outs;  ///< outputs of each linear layer, in the order of the architecture
-  bool centre = false;       ///< channels carry offsets that are worth removing (tender.md 2.4: after a norm)
+  std::size_t in = 0;  ///< channels of the shared rows
+  std::vector<std::size_t>
+      outs;  ///< outputs of each linear layer, in the order of the architecture
+  bool centre =
+      false;  ///< channels carry offsets that are worth removing (tender.md 2.4: after a norm)
   bool nonnegative = false;  ///< the rows come out of a ReLU
 };
 
@@ -62,7 +64,8 @@ class PackedSite {
   virtual std::string kernel() const = 0;
 
   /// y[l] = round(x) * W[l]^T, what the method adds back, then the epilogue, for every linear l.
-  virtual void matmul(const Rows& x, std::span<const SiteOutput> outputs, ThreadPool& pool) const = 0;
+  virtual void matmul(const Rows& x, std::span<const SiteOutput> outputs,
+                      ThreadPool& pool) const = 0;
   /// The definition of the product of one linear layer without epilogue, slow, in double.
   virtual void reference(const Rows& x, std::size_t linear, MatrixView<double> y) const = 0;
   /// The weights that the codes stand for. @param w [out, in]

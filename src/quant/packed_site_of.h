@@ -51,7 +51,8 @@ class PackedSiteOf final : public PackedSite {
       const SiteOutput& output = outputs[l];
       require(output.y.rows() == x.values.rows() && output.y.cols() == shape(l).out,
               "y[tokens, out] = x[tokens, in] * W[out, in]^T");
-      require(output.epilogue.bias.empty() || output.epilogue.bias.size() == shape(l).out, "bias is [out]");
+      require(output.epilogue.bias.empty() || output.epilogue.bias.size() == shape(l).out,
+              "bias is [out]");
     }
     if (x.values.rows() == 0) return;
     const typename M::Rounded rounded = M::round(input_, x, pool);

@@ -11,9 +11,9 @@ Part get_ranked(const PartSource& source, std::string_view name, DType type, std
   constexpr std::uint64_t kMaxSide = std::uint64_t{1} << 20U;
   const auto part = source.find(name);
   const Shape shape = part ? part->shape : Shape(rank, 1);
-  const bool fits = shape.size() == rank && std::all_of(shape.begin(), shape.end(), [](std::uint64_t side) {
-                      return side > 0 && side <= kMaxSide;
-                    });
+  const bool fits = shape.size() == rank &&
+                    std::all_of(shape.begin(), shape.end(),
+                                [](std::uint64_t side) { return side > 0 && side <= kMaxSide; });
   if (!fits)
     refuse_part(source, name, "CK_PART_SHAPE", to_string(shape),
                 fmt::format("{} sides from 1 to {}", rank, kMaxSide));
@@ -41,11 +41,12 @@ void check_scales(const PartSource& source, std::string_view name, std::span<con
 void check_finite(const PartSource& source, std::string_view name, std::span<const float> values) {
   for (std::size_t i = 0; i < values.size(); ++i)
     if (!std::isfinite(values[i]))
-      refuse_part(source, name, "QC_RANGE", fmt::format("value {} is {}", i, values[i]), "finite values");
+      refuse_part(source, name, "QC_RANGE", fmt::format("value {} is {}", i, values[i]),
+                  "finite values");
 }
 
-void check_number(const PartSource& source, std::string_view name, std::string_view item, std::int64_t value,
-                  std::int64_t low, std::int64_t high) {
+void check_number(const PartSource& source, std::string_view name, std::string_view item,
+                  std::int64_t value, std::int64_t low, std::int64_t high) {
   if (value < low || value > high)
     refuse_part(source, name, "QC_RANGE", fmt::format("{} is {}", item, value),
                 fmt::format("{} to {}", low, high));

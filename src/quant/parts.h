@@ -29,8 +29,9 @@ std::vector<T> values_of(const Part& part) {
 Part get_ranked(const PartSource& source, std::string_view name, DType type, std::size_t rank);
 
 /// @throws Error corrupt_file with `code`, naming the part and the place
-[[noreturn]] void refuse_part(const PartSource& source, std::string_view name, std::string_view code,
-                              const std::string& found, const std::string& expected);
+[[noreturn]] void refuse_part(const PartSource& source, std::string_view name,
+                              std::string_view code, const std::string& found,
+                              const std::string& expected);
 
 /// Each finite and above 0. @throws Error corrupt_file (QC_SCALE)
 void check_scales(const PartSource& source, std::string_view name, std::span<const float> scales);
@@ -38,8 +39,9 @@ void check_scales(const PartSource& source, std::string_view name, std::span<con
 /// @throws Error corrupt_file (QC_RANGE) unless every value is finite
 void check_finite(const PartSource& source, std::string_view name, std::span<const float> values);
 
-/// @throws Error corrupt_file (QC_RANGE) unless low <= value <= high; `item` says which number of the part
-void check_number(const PartSource& source, std::string_view name, std::string_view item, std::int64_t value,
-                  std::int64_t low, std::int64_t high);
+/// @throws Error corrupt_file (QC_RANGE) unless low <= value <= high; `item` says which number of
+/// the part
+void check_number(const PartSource& source, std::string_view name, std::string_view item,
+                  std::int64_t value, std::int64_t low, std::int64_t high);
 
 }  // namespace tender::quant

@@ -1,6 +1,7 @@
 #include "quant/registry.h"
 
 #include <cmath>
+#include <limits>
 
 #include "base/error.h"
 #include "kernels/gemm_i8/gemm_i8.h"
@@ -72,8 +73,8 @@ void check_site(const SiteShape& shape) {
         .found = fmt::format("{} inputs, outputs [{}]", shape.in, listed(shape.outs)),
         .expected = fmt::format("sides from 1 to {}", kMaxSide),
         .hint = "such a layer cannot be quantized; leave it float"},
-       "a site of {} inputs and outputs [{}]: expected at least one layer and sides from 1 to {}", shape.in,
-       listed(shape.outs), kMaxSide);
+       "a site of {} inputs and outputs [{}]: expected at least one layer and sides from 1 to {}",
+       shape.in, listed(shape.outs), kMaxSide);
 }
 
 void check_weights(MatrixView<const float> w, std::size_t out, std::size_t in) {
@@ -92,6 +93,20 @@ void check_weights(MatrixView<const float> w, std::size_t out, std::size_t in) {
               .expected = "finite weights",
               .hint = "the checkpoint is damaged or its training diverged; it cannot be quantized"},
              "weight [{}, {}] is {}", n, k, w(n, k));
+}
+
+void check_finite_row(std::span<const float> row, std::size_t index) {
+  bool finite = true;  // without a way out, so that compilers use vectors
+  for (const float value : row) finite &= std::abs(value) <= std::numeric_limits<float>::max();
+  if (finite) return;
+  for (std::size_t k = 0; k < row.size(); ++k)
+    if (!std::isfinite(row[k]))
+      fail(ErrorKind::invalid_input,
+           {.code = "Q_NONFINITE",
+            .found = fmt::format("{}", row[k]),
+            .expected = "finite activations",
+            .hint = "the model is damaged: its activations are not finite"},
+           "calibration row {} has {} in channel {}", index, row[k], k);
 }
 
 std::vector<KernelChoice> kernel_choices(Isa detected, Isa allowed) {

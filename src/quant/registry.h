@@ -34,7 +34,8 @@ class SiteQuantizer {
   /// @param weights  one [out, in] per linear layer of the site, in order
   /// @throws Error invalid_input (Q_NONFINITE; Q_CALIBRATION where it wants rows and saw none),
   ///               invalid_argument (Q_SHAPE)
-  virtual std::unique_ptr<PackedSite> quantize(std::span<const MatrixView<const float>> weights) = 0;
+  virtual std::unique_ptr<PackedSite> quantize(
+      std::span<const MatrixView<const float>> weights) = 0;
 };
 
 /// A method as a value: made from the list in methods.h, never written by hand.
@@ -42,13 +43,16 @@ struct MethodEntry {
   std::string_view name;
   std::string_view summary;
   std::vector<OptionInfo> options;
-  /// The options with defaults filled in. @throws Error invalid_argument for unknown names and bad values
+  /// The options with defaults filled in. @throws Error invalid_argument for unknown names and bad
+  /// values
   std::function<Json(const Json& options)> resolve;
   std::function<MethodTraits(const Json& options)> traits;
-  std::function<std::unique_ptr<SiteQuantizer>(const Json& options, const SiteShape& shape)> quantizer;
+  std::function<std::unique_ptr<SiteQuantizer>(const Json& options, const SiteShape& shape)>
+      quantizer;
   /// @throws Error corrupt_file
   std::function<std::unique_ptr<PackedSite>(const PartSource& site,
-                                            std::span<const PartSource* const> linears)> load;
+                                            std::span<const PartSource* const> linears)>
+      load;
 };
 
 std::span<const MethodEntry> all_methods();
@@ -57,7 +61,8 @@ const MethodEntry& method(std::string_view name);
 /// The same for a name that stands in a checkpoint: unsupported (QC_METHOD).
 const MethodEntry& method_of_checkpoint(std::string_view name, const std::string& file);
 
-/// @throws Error invalid_argument (Q_SHAPE) where a site has no layers or a side that no layer can have
+/// @throws Error invalid_argument (Q_SHAPE) where a site has no layers or a side that no layer can
+/// have
 void check_site(const SiteShape& shape);
 /// @throws Error invalid_argument (Q_SHAPE), invalid_input (Q_NONFINITE with the first such place)
 void check_weights(MatrixView<const float> w, std::size_t out, std::size_t in);

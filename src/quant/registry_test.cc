@@ -44,7 +44,8 @@ std::string code_of(const Json& json) {
 TEST(Options, DefaultsAreFilledIn) {
   const Json filled = write_options(read_options<ToyOptions>("toy", Json{{"weight_bits", 4}}));
   EXPECT_EQ(filled, (Json{{"weight_bits", 4}, {"colour", "green"}}));
-  EXPECT_EQ(write_options(read_options<ToyOptions>("toy", Json())), (Json{{"weight_bits", 8}, {"colour", "green"}}));
+  EXPECT_EQ(write_options(read_options<ToyOptions>("toy", Json())),
+            (Json{{"weight_bits", 8}, {"colour", "green"}}));
 }
 
 TEST(Options, UnknownNamesAndBadValuesAreRefusedByName) {
@@ -107,7 +108,8 @@ class FloatSiteTest : public ::testing::Test {
     for (float& value : m.span()) value = rng.normal();
     return m;
   }
-  static Matrix run(const PackedSite& site, const Matrix& x, std::size_t linear, std::size_t threads) {
+  static Matrix run(const PackedSite& site, const Matrix& x, std::size_t linear,
+                    std::size_t threads) {
     ThreadPool pool(threads);
     std::vector<std::int32_t> positions(x.rows());
     std::vector<Matrix> y;
@@ -141,7 +143,8 @@ TEST_F(FloatSiteTest, AgreesWithFloat64WithinTheSummationBoundAndGivesItsWeights
       for (std::size_t k = 0; k < 20; ++k)
         magnitude += std::abs(static_cast<double>(x(m, k)) * static_cast<double>(w0(n, k)));
       // a chain of 20 fused steps: gamma_20 = 20u / (1 - 20u) (Higham 2002, section 3.1)
-      EXPECT_NEAR(static_cast<double>(y(m, n)), exact(m, n), 20 * 0x1p-24 / (1 - 20 * 0x1p-24) * magnitude);
+      EXPECT_NEAR(static_cast<double>(y(m, n)), exact(m, n),
+                  20 * 0x1p-24 / (1 - 20 * 0x1p-24) * magnitude);
     }
 }
 
@@ -153,10 +156,11 @@ TEST_F(FloatSiteTest, FilledRowByRowItHoldsTheSameWeights) {
   SiteShape shape;
   shape.in = 20;
   shape.outs = {37};
-  const auto filled = float_site(shape, [&](std::size_t, std::size_t first, MatrixView<float> rows) {
-    for (std::size_t r = 0; r < rows.rows(); ++r)
-      std::copy_n(w.row(first + r).begin(), 20, rows.row(r).begin());
-  });
+  const auto filled =
+      float_site(shape, [&](std::size_t, std::size_t first, MatrixView<float> rows) {
+        for (std::size_t r = 0; r < rows.rows(); ++r)
+          std::copy_n(w.row(first + r).begin(), 20, rows.row(r).begin());
+      });
   whole->prepare(host_isa());
   filled->prepare(host_isa());
   const Matrix a = run(*whole, x, 0, 1);

@@ -74,7 +74,8 @@ class Site {
   std::unique_ptr<PackedSite> site_;
 };
 
-void product(benchmark::State& state, const Case& c, std::size_t count, std::size_t out, std::size_t in) {
+void product(benchmark::State& state, const Case& c, std::size_t count, std::size_t out,
+             std::size_t in) {
   Site site(c, out, in);
   site.site().prepare(host_isa());
   ThreadPool pool(1);
@@ -101,7 +102,9 @@ void prepare(benchmark::State& state, const Case& c, std::size_t out, std::size_
 }
 
 const bool registered = [] {
-  const auto add = [](const std::string& name, auto&& body) { benchmark::RegisterBenchmark(name.c_str(), body); };
+  const auto add = [](const std::string& name, auto&& body) {
+    benchmark::RegisterBenchmark(name.c_str(), body);
+  };
   for (const Case& c : cases())
     for (const auto& [out, in] : {std::pair{2048U, 2048U}, std::pair{1536U, 576U}}) {
       const std::string shape = std::to_string(out) + "x" + std::to_string(in);
@@ -109,7 +112,8 @@ const bool registered = [] {
         add("site/" + std::to_string(count) + " rows/" + shape + "/" + c.name,
             [=, o = out, i = in](benchmark::State& s) { product(s, c, count, o, i); });
       if (!c.method.empty())
-        add("prepare/" + shape + "/" + c.name, [=, o = out, i = in](benchmark::State& s) { prepare(s, c, o, i); });
+        add("prepare/" + shape + "/" + c.name,
+            [=, o = out, i = in](benchmark::State& s) { prepare(s, c, o, i); });
     }
   return true;
 }();

@@ -5,8 +5,8 @@
 #include "kernels/gemm_i8/gemm_i8.h"
 
 // vpmaddwd on weights widened to 16 bits: exact, where vpmaddubsw would saturate. A vector holds 4
-// outputs with two partial sums each. 3 rows x 1 panel: 12 accumulators, 3 broadcasts and one vector
-// of weights fill the 16 registers. Bound by the multiply and the add that follows it.
+// outputs with two partial sums each. 3 rows x 1 panel: 12 accumulators, 3 broadcasts and one
+// vector of weights fill the 16 registers. Bound by the multiply and the add that follows it.
 
 namespace tender::kernels::isa {
 namespace {
@@ -32,7 +32,8 @@ inline __m256i lanes_below(std::size_t left) {
 }
 
 inline void store(const GemmI8Job& job, std::size_t m, std::size_t n, __m256i sum) {
-  if (job.corrections != nullptr) sum = _mm256_sub_epi32(sum, _mm256_set1_epi32(job.corrections[m]));
+  if (job.corrections != nullptr)
+    sum = _mm256_sub_epi32(sum, _mm256_set1_epi32(job.corrections[m]));
   if (job.sums != nullptr) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(job.sums + m * job.sums_stride + n), sum);
     return;

@@ -11,6 +11,8 @@ inline __m512i multiply_add(__m512i sum, __m512i a, __m512i b) {
 
 namespace tender::kernels::isa {
 
-void gemm_i16_avx512(const GemmI8Job& job, std::size_t begin, std::size_t end) { run(job, begin, end); }
+void gemm_i16_avx512(const GemmI8Job& job, std::size_t begin, std::size_t end) {
+  run(job, begin, end);
+}
 
 }  // namespace tender::kernels::isa

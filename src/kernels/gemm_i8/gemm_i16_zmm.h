@@ -1,7 +1,8 @@
 #pragma once
 
-// The body of gemm_i16_avx512.cc and gemm_i16_vnni.cc, which differ in one instruction. Each defines
-// multiply_add() before it includes this; everything has internal linkage, nothing else includes it.
+// The body of gemm_i16_avx512.cc and gemm_i16_vnni.cc, which differ in one instruction. Each
+// defines multiply_add() before it includes this; everything has internal linkage, nothing else
+// includes it.
 //
 // A vector holds 8 outputs with two partial sums each (slots 0 and 1, slots 2 and 3 of the quads);
 // the two are added at the end, which a shift of both commutes with. Up to 12 rows x 1 panel: 24
@@ -28,15 +29,15 @@ inline __m512i broadcast(const std::int16_t* codes) {
 
 /// Outputs 0 … 15 from two vectors of pairs.
 inline __m512i add_pairs(__m512i low, __m512i high) {
-  const __m512i even =
-      _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
   const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
   return _mm512_add_epi32(_mm512_permutex2var_epi32(low, even, high),
                           _mm512_permutex2var_epi32(low, odd, high));
 }
 
 inline void store(const GemmI8Job& job, std::size_t m, std::size_t n, __m512i sum) {
-  if (job.corrections != nullptr) sum = _mm512_sub_epi32(sum, _mm512_set1_epi32(job.corrections[m]));
+  if (job.corrections != nullptr)
+    sum = _mm512_sub_epi32(sum, _mm512_set1_epi32(job.corrections[m]));
   if (job.sums != nullptr) {
     _mm512_storeu_si512(job.sums + m * job.sums_stride + n, sum);
     return;
@@ -74,7 +75,8 @@ void tile(const GemmI8Job& job, std::size_t row, std::size_t panel) {
       }
       for (std::size_t r = 0; r < Rows; ++r) {
         const __m512i x = broadcast(c + r * job.stride);
-        for (std::size_t p = 0; p < 2 * Panels; ++p) sum[r][p] = multiply_add(sum[r][p], wide[p], x);
+        for (std::size_t p = 0; p < 2 * Panels; ++p)
+          sum[r][p] = multiply_add(sum[r][p], wide[p], x);
       }
     }
   }
@@ -87,10 +89,18 @@ using TileFn = void (*)(const GemmI8Job&, std::size_t, std::size_t);
 
 // [rows - 1][panels - 1]; null where a narrower tile is used.
 constexpr TileFn kTiles[kMaxRows][3] = {
-    {tile<1, 1>, tile<1, 2>, tile<1, 3>}, {tile<2, 1>, tile<2, 2>, tile<2, 3>},
-    {tile<3, 1>, tile<3, 2>, tile<3, 3>}, {tile<4, 1>, tile<4, 2>, tile<4, 3>},
-    {tile<5, 1>},  {tile<6, 1>},  {tile<7, 1>},  {tile<8, 1>},
-    {tile<9, 1>},  {tile<10, 1>}, {tile<11, 1>}, {tile<12, 1>},
+    {tile<1, 1>, tile<1, 2>, tile<1, 3>},
+    {tile<2, 1>, tile<2, 2>, tile<2, 3>},
+    {tile<3, 1>, tile<3, 2>, tile<3, 3>},
+    {tile<4, 1>, tile<4, 2>, tile<4, 3>},
+    {tile<5, 1>},
+    {tile<6, 1>},
+    {tile<7, 1>},
+    {tile<8, 1>},
+    {tile<9, 1>},
+    {tile<10, 1>},
+    {tile<11, 1>},
+    {tile<12, 1>},
 };
 
 inline void run(const GemmI8Job& job, std::size_t begin, std::size_t end) {

@@ -11,7 +11,8 @@ constexpr std::size_t kWidth = PanelsI8::kWidth;
 constexpr std::size_t kQuad = PanelsI8::kQuad;
 
 template <class Code>
-void accumulate(const GemmI8Job& job, const Code* codes, const std::uint8_t* panel, std::uint32_t* sum) {
+void accumulate(const GemmI8Job& job, const Code* codes, const std::uint8_t* panel,
+                std::uint32_t* sum) {
   for (std::size_t s = 0; s < job.segment_count; ++s) {
     const Segment& segment = job.segments[s];
     for (std::size_t j = 0; j < kWidth; ++j) sum[j] <<= segment.shift;
@@ -43,8 +44,8 @@ void run_scalar(const GemmI8Job& job, std::size_t begin, std::size_t end) {
   for (std::size_t p = begin; p < end; ++p)
     for (std::size_t m = 0; m < job.rows; ++m) {
       std::uint32_t sum[kWidth] = {};
-      accumulate(job, static_cast<const Code*>(job.codes) + m * job.stride, job.panels + p * job.panel_bytes,
-                 sum);
+      accumulate(job, static_cast<const Code*>(job.codes) + m * job.stride,
+                 job.panels + p * job.panel_bytes, sum);
       for (std::size_t j = 0; j < kWidth && (job.sums != nullptr || p * kWidth + j < job.out); ++j)
         store(job, m, p * kWidth + j, sum[j]);
     }
@@ -63,7 +64,8 @@ void scalar_words(const GemmI8Job& job, std::size_t begin, std::size_t end) {
 
 constexpr std::array kGrouped = {
 #if defined(__x86_64__)
-    GemmI8Kernel{"vnni", Isa::avx2 | Isa::avx512 | Isa::vnni, CodeWidth::bytes, true, isa::gemm_i8_vnni},
+    GemmI8Kernel{"vnni", Isa::avx2 | Isa::avx512 | Isa::vnni, CodeWidth::bytes, true,
+                 isa::gemm_i8_vnni},
     GemmI8Kernel{"avx512", Isa::avx2 | Isa::avx512, CodeWidth::words, false, isa::gemm_i16_avx512},
     GemmI8Kernel{"avx2", Isa::avx2, CodeWidth::words, false, isa::gemm_i16_avx2},
 #endif
@@ -72,7 +74,8 @@ constexpr std::array kGrouped = {
 
 constexpr std::array kShifted = {
 #if defined(__x86_64__)
-    GemmI8Kernel{"vnni", Isa::avx2 | Isa::avx512 | Isa::vnni, CodeWidth::words, false, isa::gemm_i16_vnni},
+    GemmI8Kernel{"vnni", Isa::avx2 | Isa::avx512 | Isa::vnni, CodeWidth::words, false,
+                 isa::gemm_i16_vnni},
     GemmI8Kernel{"avx512", Isa::avx2 | Isa::avx512, CodeWidth::words, false, isa::gemm_i16_avx512},
     GemmI8Kernel{"avx2", Isa::avx2, CodeWidth::words, false, isa::gemm_i16_avx2},
 #endif

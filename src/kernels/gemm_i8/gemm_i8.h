@@ -10,8 +10,8 @@
 
 namespace tender::kernels {
 
-/// How the codes of rounded rows stand in memory: bytes in [-128, 127] or, unsigned, [0, 255]; words
-/// in [-32768, 32767].
+/// How the codes of rounded rows stand in memory: bytes in [-128, 127] or, unsigned, [0, 255];
+/// words in [-32768, 32767].
 enum class CodeWidth : std::uint8_t { bytes, words };
 
 /// A stretch of the sum over k, in quads of four slots.
@@ -19,10 +19,12 @@ struct Segment {
   std::uint32_t codes = 0;  ///< first quad in a row of codes
   std::uint32_t panel = 0;  ///< first quad in a panel
   std::uint32_t quads = 0;
-  std::uint32_t shift = 0;  ///< the accumulator is shifted left by so much before the stretch; below 32
+  std::uint32_t shift =
+      0;  ///< the accumulator is shifted left by so much before the stretch; below 32
 };
 
-/// 8-bit weights of a linear layer, rearranged for vectors over outputs with four slots side by side.
+/// 8-bit weights of a linear layer, rearranged for vectors over outputs with four slots side by
+/// side.
 ///
 ///     panel p holds outputs 16p … 16p + 15
 ///     byte [p][q][j][t] = code of output 16p + j for the channel in slot 4q + t, zero past `out`
@@ -46,9 +48,10 @@ class PanelsI8 {
   const std::uint8_t* data() const { return data_.data(); }
   std::size_t bytes() const { return data_.size(); }
 
-  /// Sets one output. @param codes [in]; @param slots [4 * quads], the channel of each slot, or `in`
-  /// for a slot that holds none
-  void put(std::size_t output, std::span<const std::int8_t> codes, std::span<const std::uint32_t> slots);
+  /// Sets one output. @param codes [in]; @param slots [4 * quads], the channel of each slot, or
+  /// `in` for a slot that holds none
+  void put(std::size_t output, std::span<const std::int8_t> codes,
+           std::span<const std::uint32_t> slots);
 
  private:
   std::size_t out_ = 0;
@@ -59,18 +62,19 @@ class PanelsI8 {
 
 /// One product of rounded rows and panels. Plain pointers: the ISA files read it.
 ///
-///     A[m, n] = (… (P_1 << shift_2) + P_2 …),  P_s = sum of codes * weights over stretch s, modulo 2^32
-///     y[m, n] = ((float(A) * (scales[n] * steps[m])) + addends[m][n]) + bias[n]
+///     A[m, n] = (… (P_1 << shift_2) + P_2 …),  P_s = sum of codes * weights over stretch s, modulo
+///     2^32 y[m, n] = ((float(A) * (scales[n] * steps[m])) + addends[m][n]) + bias[n]
 ///
 /// in float32, rounded after every operation, each addition left out where its array is null.
 struct GemmI8Job {
-  const void* codes = nullptr;                ///< [rows, stride], bytes or words
-  std::size_t stride = 0;                     ///< codes from row to row
+  const void* codes = nullptr;  ///< [rows, stride], bytes or words
+  std::size_t stride = 0;       ///< codes from row to row
   std::size_t rows = 0;
   bool codes_signed = true;
-  const std::int32_t* corrections = nullptr;  ///< [rows], taken from every accumulator of the row; or null
-  const float* steps = nullptr;               ///< [rows]
-  const float* const* addends = nullptr;      ///< [rows], each [panels * 16]; or null
+  const std::int32_t* corrections =
+      nullptr;                   ///< [rows], taken from every accumulator of the row; or null
+  const float* steps = nullptr;  ///< [rows]
+  const float* const* addends = nullptr;  ///< [rows], each [panels * 16]; or null
 
   const std::uint8_t* panels = nullptr;
   std::size_t panel_bytes = 0;
@@ -82,7 +86,8 @@ struct GemmI8Job {
 
   float* y = nullptr;  ///< [rows, out]
   std::size_t y_stride = 0;
-  std::int32_t* sums = nullptr;  ///< [rows, panels * 16]: takes A itself and leaves y alone; or null
+  std::int32_t* sums =
+      nullptr;  ///< [rows, panels * 16]: takes A itself and leaves y alone; or null
   std::size_t sums_stride = 0;
 };
 
@@ -97,7 +102,8 @@ struct GemmI8Kernel {
   GemmI8Fn run;
 };
 
-/// Best first, the scalar one last: rows whose channels stand in group order, a shift between groups.
+/// Best first, the scalar one last: rows whose channels stand in group order, a shift between
+/// groups.
 std::span<const GemmI8Kernel> gemm_i8_kernels();
 /// The same for rows in natural order whose codes were shifted beforehand: what several sets of
 /// groups in one batch need, since they share one panel. All read words.

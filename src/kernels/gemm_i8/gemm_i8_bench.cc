@@ -1,6 +1,6 @@
 // Integer products of 512 x 2048 x 2048 beside the peak of vpdpbusd: one group, eight groups with a
-// shift between them, eight groups dequantized one by one, codes shifted beforehand; one row (decode).
-// One thread; GOP/s counts a multiply and an add.
+// shift between them, eight groups dequantized one by one, codes shifted beforehand; one row
+// (decode). One thread; GOP/s counts a multiply and an add.
 
 #include <benchmark/benchmark.h>
 
@@ -37,7 +37,8 @@ struct Problem {
       panels.put(n, weights, slots);
     }
     const std::uint32_t quads = kIn / 4 / groups;
-    for (std::uint32_t g = 0; g < groups; ++g) segments.push_back({g * quads, g * quads, quads, g == 0 ? 0U : 1U});
+    for (std::uint32_t g = 0; g < groups; ++g)
+      segments.push_back({g * quads, g * quads, quads, g == 0 ? 0U : 1U});
     job.codes = codes.data();
     job.stride = kIn;
     job.rows = rows;
@@ -63,12 +64,14 @@ struct Problem {
 
 void rate(benchmark::State& state, std::size_t rows) {
   const double operations = 2.0 * static_cast<double>(rows) * kIn * kOut;
-  state.counters["GOP/s"] = benchmark::Counter(operations * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["weights GB/s"] =
-      benchmark::Counter(static_cast<double>(kIn * kOut) * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["GOP/s"] =
+      benchmark::Counter(operations * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["weights GB/s"] = benchmark::Counter(
+      static_cast<double>(kIn * kOut) * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }
 
-void product(benchmark::State& state, const GemmI8Kernel& kernel, std::size_t rows, std::uint32_t groups) {
+void product(benchmark::State& state, const GemmI8Kernel& kernel, std::size_t rows,
+             std::uint32_t groups) {
   Problem problem(kernel, rows, groups);
   for (auto _ : state) {
     kernel.run(problem.job, 0, problem.panels.panels());
@@ -78,7 +81,8 @@ void product(benchmark::State& state, const GemmI8Kernel& kernel, std::size_t ro
 }
 
 /// What the shift replaces: every group dequantized and added in float32.
-void explicit_groups(benchmark::State& state, const GemmI8Kernel& kernel, std::size_t rows, std::uint32_t groups) {
+void explicit_groups(benchmark::State& state, const GemmI8Kernel& kernel, std::size_t rows,
+                     std::uint32_t groups) {
   Problem problem(kernel, rows, groups);
   std::vector<std::int32_t> sums(rows * kOut);
   GemmI8Job job = problem.job;
@@ -90,7 +94,8 @@ void explicit_groups(benchmark::State& state, const GemmI8Kernel& kernel, std::s
       job.segments = &problem.segments[g];
       kernel.run(job, 0, problem.panels.panels());
       const float step = 1e-3F / static_cast<float>(1U << g);
-      for (std::size_t i = 0; i < sums.size(); ++i) problem.y[i] += static_cast<float>(sums[i]) * step;
+      for (std::size_t i = 0; i < sums.size(); ++i)
+        problem.y[i] += static_cast<float>(sums[i]) * step;
     }
     benchmark::DoNotOptimize(problem.y.data());
   }
@@ -110,8 +115,8 @@ __attribute__((target("avx512f,avx512vnni"))) void vpdpbusd_peak(benchmark::Stat
     }
     for (auto& s : sum) __asm__ volatile("" : "+v"(s));
   }
-  state.counters["GOP/s"] =
-      benchmark::Counter(128.0 * kChains * kSteps * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["GOP/s"] = benchmark::Counter(128.0 * kChains * kSteps * 1e-9,
+                                               benchmark::Counter::kIsIterationInvariantRate);
 }
 #endif
 
@@ -126,14 +131,16 @@ void register_kernels(std::span<const GemmI8Kernel> kernels, const std::string& 
     const std::string shape = std::to_string(rows) + "x2048x2048";
     bench(shape + "/plain", [=](benchmark::State& s) { product(s, kernel, rows, 1); });
     bench(shape + "/8 groups, shifted", [=](benchmark::State& s) { product(s, kernel, rows, 8); });
-    bench(shape + "/8 groups, dequantized", [=](benchmark::State& s) { explicit_groups(s, kernel, rows, 8); });
+    bench(shape + "/8 groups, dequantized",
+          [=](benchmark::State& s) { explicit_groups(s, kernel, rows, 8); });
     bench("1x2048x2048/8 groups, shifted", [=](benchmark::State& s) { product(s, kernel, 1, 8); });
   }
 }
 
 const bool registered = [] {
 #if defined(__x86_64__)
-  if (contains(host_isa(), Isa::vnni)) benchmark::RegisterBenchmark("gemm_i8/peak of vpdpbusd", vpdpbusd_peak);
+  if (contains(host_isa(), Isa::vnni))
+    benchmark::RegisterBenchmark("gemm_i8/peak of vpdpbusd", vpdpbusd_peak);
 #endif
   register_kernels(gemm_i8_kernels(), "gemm_i8");
   register_kernels(gemm_i16_kernels(), "gemm_i16");

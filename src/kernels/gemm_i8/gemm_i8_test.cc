@@ -17,8 +17,9 @@ namespace {
 
 /// A random product with a 64-bit oracle. Slots are channels here: order is the caller's affair.
 struct Product {
-  Product(std::uint64_t seed, std::size_t outputs, std::size_t rows_, std::vector<Segment> segments_,
-          CodeWidth width_, bool is_signed_, bool offset, bool extreme)
+  Product(std::uint64_t seed, std::size_t outputs, std::size_t rows_,
+          std::vector<Segment> segments_, CodeWidth width_, bool is_signed_, bool offset,
+          bool extreme)
       : rows(rows_), width(width_), is_signed(is_signed_), segments(std::move(segments_)) {
     Rng rng(seed, "gemm_i8");
     std::size_t panel_quads = 0;
@@ -131,10 +132,16 @@ class GemmI8Test : public ::testing::TestWithParam<GemmI8Kernel> {
   void SetUp() override {
     if (!contains(detected_isa(), GetParam().needs)) GTEST_SKIP() << "this CPU cannot run it";
   }
-  Product product(std::uint64_t seed, std::size_t out, std::size_t rows, std::vector<Segment> segments,
-                  bool is_signed, bool extreme) const {
-    return {seed, out, rows, std::move(segments), GetParam().width, is_signed,
-            GetParam().offset_panels && is_signed, extreme};
+  Product product(std::uint64_t seed, std::size_t out, std::size_t rows,
+                  std::vector<Segment> segments, bool is_signed, bool extreme) const {
+    return {seed,
+            out,
+            rows,
+            std::move(segments),
+            GetParam().width,
+            is_signed,
+            GetParam().offset_panels && is_signed,
+            extreme};
   }
 };
 
@@ -153,7 +160,8 @@ TEST_P(GemmI8Test, ShiftedSumsEqualThe64BitSumModulo2To32ForAnyGroupsAndExtremeC
       GetParam().run(job, 0, p.panels.panels());
       for (std::size_t m = 0; m < rows; ++m)
         for (std::size_t n = 0; n < out; ++n)
-          ASSERT_EQ(sums[m * columns + n], p.oracle(m, n)) << "seed " << seed << " row " << m << " output " << n;
+          ASSERT_EQ(sums[m * columns + n], p.oracle(m, n))
+              << "seed " << seed << " row " << m << " output " << n;
     }
 }
 
@@ -189,7 +197,8 @@ TEST_P(GemmI8Test, DequantizesInTheStatedOrderBitForBitAndWritesNothingElse) {
               if ((with & 1) != 0) expected += p.addend_values[m][n];
               if ((with & 2) != 0) expected += p.bias[n];
             }
-            ASSERT_EQ(std::bit_cast<std::uint32_t>(y[m * stride + n]), std::bit_cast<std::uint32_t>(expected))
+            ASSERT_EQ(std::bit_cast<std::uint32_t>(y[m * stride + n]),
+                      std::bit_cast<std::uint32_t>(expected))
                 << rows << " rows, " << out << " outputs, row " << m << " output " << n;
           }
       }
@@ -206,16 +215,21 @@ TEST_P(GemmI8Test, PanelsMayBeSharedOutInAnyWay) {
     GetParam().run(job, 0, cut);
     GetParam().run(job, cut, panels);
     for (std::size_t m = 0; m < 11; ++m)
-      for (std::size_t n = 0; n < 200; ++n) ASSERT_EQ(sums[m * columns + n], p.oracle(m, n)) << "cut " << cut;
+      for (std::size_t n = 0; n < 200; ++n)
+        ASSERT_EQ(sums[m * columns + n], p.oracle(m, n)) << "cut " << cut;
   }
 }
 
-std::string name_of(const ::testing::TestParamInfo<GemmI8Kernel>& info) { return std::string(info.param.name); }
+std::string name_of(const ::testing::TestParamInfo<GemmI8Kernel>& info) {
+  return std::string(info.param.name);
+}
 
 INSTANTIATE_TEST_SUITE_P(Grouped, GemmI8Test,
-                         ::testing::ValuesIn(gemm_i8_kernels().begin(), gemm_i8_kernels().end()), name_of);
+                         ::testing::ValuesIn(gemm_i8_kernels().begin(), gemm_i8_kernels().end()),
+                         name_of);
 INSTANTIATE_TEST_SUITE_P(Shifted, GemmI8Test,
-                         ::testing::ValuesIn(gemm_i16_kernels().begin(), gemm_i16_kernels().end()), name_of);
+                         ::testing::ValuesIn(gemm_i16_kernels().begin(), gemm_i16_kernels().end()),
+                         name_of);
 
 TEST(PanelsI8, StandInTheStatedOrder) {
   PanelsI8 panels(18, 2, true);

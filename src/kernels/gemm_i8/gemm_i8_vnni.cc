@@ -22,7 +22,8 @@ inline __m512i broadcast(const std::uint8_t* codes) {
 }
 
 inline void store(const GemmI8Job& job, std::size_t m, std::size_t n, __m512i sum) {
-  if (job.corrections != nullptr) sum = _mm512_sub_epi32(sum, _mm512_set1_epi32(job.corrections[m]));
+  if (job.corrections != nullptr)
+    sum = _mm512_sub_epi32(sum, _mm512_set1_epi32(job.corrections[m]));
   if (job.sums != nullptr) {
     _mm512_storeu_si512(job.sums + m * job.sums_stride + n, sum);
     return;
@@ -72,8 +73,10 @@ using TileFn = void (*)(const GemmI8Job&, std::size_t, std::size_t);
 // [rows - 1][panels - 1]; null where a narrower tile is used.
 template <bool Signed>
 constexpr TileFn kTiles[kMaxRows][6] = {
-    {tile<1, 1, Signed>, tile<1, 2, Signed>, tile<1, 3, Signed>, nullptr, nullptr, tile<1, 6, Signed>},
-    {tile<2, 1, Signed>, tile<2, 2, Signed>, tile<2, 3, Signed>, nullptr, nullptr, tile<2, 6, Signed>},
+    {tile<1, 1, Signed>, tile<1, 2, Signed>, tile<1, 3, Signed>, nullptr, nullptr,
+     tile<1, 6, Signed>},
+    {tile<2, 1, Signed>, tile<2, 2, Signed>, tile<2, 3, Signed>, nullptr, nullptr,
+     tile<2, 6, Signed>},
     {tile<3, 1, Signed>, tile<3, 2, Signed>, tile<3, 3, Signed>},
     {tile<4, 1, Signed>, tile<4, 2, Signed>, tile<4, 3, Signed>},
     {tile<5, 1, Signed>, tile<5, 2, Signed>, tile<5, 3, Signed>},

@@ -9,8 +9,8 @@
 namespace tender::kernels {
 namespace {
 
-RowReach scale_row_scalar(const float* x, const float* bias, const float* multiplier, std::size_t in,
-                          float* u) {
+RowReach scale_row_scalar(const float* x, const float* bias, const float* multiplier,
+                          std::size_t in, float* u) {
   RowReach reach;
   std::int32_t largest = 0;  // floats above zero order like the integers of their bits
   for (std::size_t k = 0; k < in; ++k) {
@@ -38,7 +38,8 @@ void round_row_scalar(const float* u, float factor, float low, float high, std::
 
 constexpr std::array kKernels = {
 #if defined(__x86_64__)
-    RoundRowsKernel{"avx512", Isa::avx2 | Isa::avx512, isa::scale_row_avx512, isa::round_row_avx512},
+    RoundRowsKernel{"avx512", Isa::avx2 | Isa::avx512, isa::scale_row_avx512,
+                    isa::round_row_avx512},
     RoundRowsKernel{"avx2", Isa::avx2, isa::scale_row_avx2, isa::round_row_avx2},
 #endif
     RoundRowsKernel{"scalar", Isa::scalar, scale_row_scalar, round_row_scalar},

@@ -11,15 +11,17 @@ namespace tender::kernels {
 
 /// What a row of scaled values reaches.
 struct RowReach {
-  std::uint32_t magnitude = 0;  ///< bits of the largest |u|; from kNotFinite on, some u is not finite
-  float largest = 0;            ///< max(0, largest u) where all are finite
+  std::uint32_t magnitude =
+      0;              ///< bits of the largest |u|; from kNotFinite on, some u is not finite
+  float largest = 0;  ///< max(0, largest u) where all are finite
 };
 constexpr std::uint32_t kNotFinite = 0x7f800000U;
 
 /// u[k] = (x[k] - bias[k]) * multiplier[k], either left out where its array is null.
-using ScaleRowFn = RowReach (*)(const float* x, const float* bias, const float* multiplier, std::size_t in,
-                                float* u);
-/// code[k] = rne(clamp(u[k] * factor, low, high)), ties to even; every u is finite, |low|, |high| < 2^15.
+using ScaleRowFn = RowReach (*)(const float* x, const float* bias, const float* multiplier,
+                                std::size_t in, float* u);
+/// code[k] = rne(clamp(u[k] * factor, low, high)), ties to even; every u is finite, |low|, |high| <
+/// 2^15.
 using RoundRowFn = void (*)(const float* u, float factor, float low, float high, std::size_t in,
                             std::int16_t* codes);
 
@@ -36,10 +38,12 @@ std::span<const RoundRowsKernel> round_rows_kernels();
 const RoundRowsKernel& best_round_rows(Isa isa);
 
 namespace isa {
-RowReach scale_row_avx2(const float* x, const float* bias, const float* multiplier, std::size_t in, float* u);
-void round_row_avx2(const float* u, float factor, float low, float high, std::size_t in, std::int16_t* codes);
-RowReach scale_row_avx512(const float* x, const float* bias, const float* multiplier, std::size_t in,
-                          float* u);
+RowReach scale_row_avx2(const float* x, const float* bias, const float* multiplier, std::size_t in,
+                        float* u);
+void round_row_avx2(const float* u, float factor, float low, float high, std::size_t in,
+                    std::int16_t* codes);
+RowReach scale_row_avx512(const float* x, const float* bias, const float* multiplier,
+                          std::size_t in, float* u);
 void round_row_avx512(const float* u, float factor, float low, float high, std::size_t in,
                       std::int16_t* codes);
 }  // namespace isa

@@ -31,7 +31,8 @@ RowReach scale_row_avx2(const float* x, const float* bias, const float* multipli
     const __m256i mask = lanes(in - k);
     __m256 value = _mm256_maskload_ps(x + k, mask);
     if (bias != nullptr) value = _mm256_sub_ps(value, _mm256_maskload_ps(bias + k, mask));
-    if (multiplier != nullptr) value = _mm256_mul_ps(value, _mm256_maskload_ps(multiplier + k, mask));
+    if (multiplier != nullptr)
+      value = _mm256_mul_ps(value, _mm256_maskload_ps(multiplier + k, mask));
     _mm256_maskstore_ps(u + k, mask, value);
     const __m256i bits = _mm256_castps_si256(value);
     // without the sign bit signed and unsigned order agree
@@ -53,7 +54,8 @@ void round_row_avx2(const float* u, float factor, float low, float high, std::si
     value = _mm256_round_ps(_mm256_max_ps(_mm256_min_ps(value, most), least),
                             _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     const __m256i code = _mm256_cvtps_epi32(value);
-    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(code), _mm256_extracti128_si256(code, 1));
+    const __m128i words =
+        _mm_packs_epi32(_mm256_castsi256_si128(code), _mm256_extracti128_si256(code, 1));
     if (left >= 8) {
       _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + k), words);
     } else {

@@ -13,22 +13,23 @@ inline __mmask16 lanes(std::size_t left) {
 
 }  // namespace
 
-RowReach scale_row_avx512(const float* x, const float* bias, const float* multiplier, std::size_t in,
-                          float* u) {
+RowReach scale_row_avx512(const float* x, const float* bias, const float* multiplier,
+                          std::size_t in, float* u) {
   __m512i magnitude = _mm512_setzero_si512();
   __m512i largest = _mm512_setzero_si512();
   for (std::size_t k = 0; k < in; k += 16) {
     const __mmask16 mask = lanes(in - k);
     __m512 value = _mm512_maskz_loadu_ps(mask, x + k);
     if (bias != nullptr) value = _mm512_sub_ps(value, _mm512_maskz_loadu_ps(mask, bias + k));
-    if (multiplier != nullptr) value = _mm512_mul_ps(value, _mm512_maskz_loadu_ps(mask, multiplier + k));
+    if (multiplier != nullptr)
+      value = _mm512_mul_ps(value, _mm512_maskz_loadu_ps(mask, multiplier + k));
     _mm512_mask_storeu_ps(u + k, mask, value);
     const __m512i bits = _mm512_castps_si512(value);
     magnitude = _mm512_max_epu32(magnitude, _mm512_and_si512(bits, _mm512_set1_epi32(0x7fffffff)));
     largest = _mm512_max_epi32(largest, bits);
   }
-  return {_mm512_reduce_max_epu32(magnitude), _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(
-                                                  _mm512_reduce_max_epi32(largest))))};
+  return {_mm512_reduce_max_epu32(magnitude),
+          _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(_mm512_reduce_max_epi32(largest))))};
 }
 
 void round_row_avx512(const float* u, float factor, float low, float high, std::size_t in,
@@ -39,9 +40,8 @@ void round_row_avx512(const float* u, float factor, float low, float high, std::
   for (std::size_t k = 0; k < in; k += 16) {
     const __mmask16 mask = lanes(in - k);
     const __m512 value = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, u + k), by);
-    const __m512i code =
-        _mm512_cvt_roundps_epi32(_mm512_max_ps(_mm512_min_ps(value, most), least),
-                                 _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const __m512i code = _mm512_cvt_roundps_epi32(_mm512_max_ps(_mm512_min_ps(value, most), least),
+                                                  _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     _mm512_mask_cvtepi32_storeu_epi16(codes + k, mask, code);
   }
 }

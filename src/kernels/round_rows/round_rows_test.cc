@@ -22,7 +22,8 @@ class RoundRowsTest : public ::testing::TestWithParam<RoundRowsKernel> {
   void SetUp() override {
     if (!contains(detected_isa(), GetParam().needs)) GTEST_SKIP() << "this CPU cannot run it";
   }
-  std::vector<std::int16_t> round(const std::vector<float>& u, float factor, float low, float high) const {
+  std::vector<std::int16_t> round(const std::vector<float>& u, float factor, float low,
+                                  float high) const {
     std::vector<std::int16_t> codes(u.size() + 1, 999);
     GetParam().round(u.data(), factor, low, high, u.size(), codes.data());
     EXPECT_EQ(codes.back(), 999) << "wrote past the row";
@@ -33,9 +34,10 @@ class RoundRowsTest : public ::testing::TestWithParam<RoundRowsKernel> {
 
 TEST_P(RoundRowsTest, TiesGoToTheEvenCodeAndBothEndsClamp) {
   // Twice, so that vector bodies and tails both see every value.
-  std::vector<float> u = {0.5F, -0.5F, 1.5F, -1.5F, 2.5F, -2.5F, 0.49999997F, 126.5F, 127.5F, 1e9F,
-                          -127.5F, -128.5F, -1e9F, 3e38F, -3e38F, -0.0F, 1e-40F};
-  std::vector<std::int16_t> expected = {0, 0, 2, -2, 2, -2, 0, 126, 127, 127, -128, -128, -128, 127, -128, 0, 0};
+  std::vector<float> u = {0.5F, -0.5F,   1.5F,    -1.5F, 2.5F,  -2.5F,  0.49999997F, 126.5F, 127.5F,
+                          1e9F, -127.5F, -128.5F, -1e9F, 3e38F, -3e38F, -0.0F,       1e-40F};
+  std::vector<std::int16_t> expected = {0,   0,    2,    -2,   2,   -2,   0, 126, 127,
+                                        127, -128, -128, -128, 127, -128, 0, 0};
   u.insert(u.end(), u.begin(), u.end());
   expected.insert(expected.end(), expected.begin(), expected.end());
   EXPECT_EQ(round(u, 1, -128, 127), expected);
@@ -82,8 +84,9 @@ TEST_P(RoundRowsTest, ReachIsTheLargestMagnitudeAndTheLargestValueAboveZero) {
       x[at] = 1.5F;
       reach = GetParam().scale(x.data(), nullptr, nullptr, in, u.data());
       EXPECT_EQ(reach.largest, 1.5F);
-      for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN(),
-                              std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
+      for (const float bad :
+           {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN(),
+            std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
         x[at] = bad;
         EXPECT_GE(GetParam().scale(x.data(), nullptr, nullptr, in, u.data()).magnitude, kNotFinite);
       }
@@ -91,7 +94,8 @@ TEST_P(RoundRowsTest, ReachIsTheLargestMagnitudeAndTheLargestValueAboveZero) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, RoundRowsTest,
-                         ::testing::ValuesIn(round_rows_kernels().begin(), round_rows_kernels().end()),
+                         ::testing::ValuesIn(round_rows_kernels().begin(),
+                                             round_rows_kernels().end()),
                          [](const auto& kernel) { return std::string(kernel.param.name); });
 
 }  // namespace

@@ -29,8 +29,8 @@ float largest_of(MatrixView<const float> w) {
   return largest;
 }
 
-/// largest / high, moved by an ulp in the rare case where high * scale would give another scale back:
-/// so quantizing dequantized weights finds the same codes and the same scales.
+/// largest / high, moved by an ulp in the rare case where high * scale would give another scale
+/// back: so quantizing dequantized weights finds the same codes and the same scales.
 float scale_of(float largest, int high) {
   if (largest < kTiny) return 1;
   const auto by = static_cast<float>(high);
@@ -69,7 +69,8 @@ void check_codes(const PartSource& source, const std::string& name, const Symmet
   }
   const std::size_t stride = row_bytes(packed.shape, packed.bits);
   for (std::size_t n = 0; packed.shape.in % 2 == 1 && n < packed.shape.out; ++n)
-    check_number(source, name, "the nibble past a row", nibble(packed.bytes[(n + 1) * stride - 1], true), 0, 0);
+    check_number(source, name, "the nibble past a row",
+                 nibble(packed.bytes[(n + 1) * stride - 1], true), 0, 0);
 }
 
 Shape scales_shape(const SymmetricBytes& packed) {
@@ -84,11 +85,12 @@ std::size_t SymmetricBytes::payload() const {
   return shape.out * row_bytes(shape, bits) + scales.size() * sizeof(float);
 }
 
-SymmetricCodes quantize_symmetric(MatrixView<const float> w, int bits, WeightGranularity granularity,
-                                  std::size_t group) {
+SymmetricCodes quantize_symmetric(MatrixView<const float> w, int bits,
+                                  WeightGranularity granularity, std::size_t group) {
   const std::size_t in = w.cols();
   const int high = highest_code(bits);
-  SymmetricCodes out{{w.rows(), in}, bits, granularity == WeightGranularity::group ? group : 0, {}, {}};
+  SymmetricCodes out{
+      {w.rows(), in}, bits, granularity == WeightGranularity::group ? group : 0, {}, {}};
   require(granularity != WeightGranularity::group || group > 0, "a group has inputs");
   out.codes.resize(w.rows() * in);
   if (granularity == WeightGranularity::tensor) out.scales.push_back(scale_of(largest_of(w), high));
@@ -122,7 +124,8 @@ SymmetricBytes pack_symmetric(const SymmetricCodes& codes) {
 
 SymmetricCodes unpack_symmetric(const SymmetricBytes& packed) {
   const auto [out, in] = packed.shape;
-  require(packed.bytes.size() == out * row_bytes(packed.shape, packed.bits), "the bytes were not moved yet");
+  require(packed.bytes.size() == out * row_bytes(packed.shape, packed.bits),
+          "the bytes were not moved yet");
   SymmetricCodes codes{packed.shape, packed.bits, packed.group, {}, packed.scales};
   codes.codes.resize(out * in);
   if (packed.bits > kNibbleBits) {
@@ -147,21 +150,25 @@ void dequantize_symmetric(const SymmetricCodes& codes, MatrixView<float> w) {
 void save_symmetric(const SymmetricBytes& packed, std::string_view prefix, PartSink& sink) {
   const bool nibbles = packed.bits <= kNibbleBits;
   sink.put(std::string(prefix) + "_codes", nibbles ? DType::u8 : DType::i8,
-           {packed.shape.out, row_bytes(packed.shape, packed.bits)}, std::as_bytes(std::span(packed.bytes)));
+           {packed.shape.out, row_bytes(packed.shape, packed.bits)},
+           std::as_bytes(std::span(packed.bytes)));
   sink.put<float>(std::string(prefix) + "_scales", DType::f32, scales_shape(packed), packed.scales);
 }
 
-SymmetricBytes load_symmetric(const PartSource& source, std::string_view prefix, std::size_t in, int bits,
-                              WeightGranularity granularity, std::size_t group) {
+SymmetricBytes load_symmetric(const PartSource& source, std::string_view prefix, std::size_t in,
+                              int bits, WeightGranularity granularity, std::size_t group) {
   const std::string codes_name = std::string(prefix) + "_codes";
   const std::string scales_name = std::string(prefix) + "_scales";
   const DType type = bits <= kNibbleBits ? DType::u8 : DType::i8;
   const std::uint64_t out = get_ranked(source, codes_name, type, 2).shape[0];
-  SymmetricBytes packed{{out, in}, bits, granularity == WeightGranularity::group ? group : 0, {}, {}};
-  packed.bytes = values_of<std::uint8_t>(source.get(codes_name, type, {out, row_bytes(packed.shape, bits)}));
-  const Shape shape = granularity == WeightGranularity::tensor    ? Shape{1}
-                      : granularity == WeightGranularity::channel ? Shape{out}
-                                                                  : Shape{out, (in + group - 1) / group};
+  SymmetricBytes packed{
+      {out, in}, bits, granularity == WeightGranularity::group ? group : 0, {}, {}};
+  packed.bytes =
+      values_of<std::uint8_t>(source.get(codes_name, type, {out, row_bytes(packed.shape, bits)}));
+  const Shape shape = granularity == WeightGranularity::tensor ? Shape{1}
+                      : granularity == WeightGranularity::channel
+                          ? Shape{out}
+                          : Shape{out, (in + group - 1) / group};
   packed.scales = values_of<float>(source.get(scales_name, DType::f32, shape));
   check_codes(source, codes_name, packed);
   check_scales(source, scales_name, packed.scales);

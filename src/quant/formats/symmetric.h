@@ -15,23 +15,27 @@ namespace tender::quant {
 /// Which weights share a scale.
 enum class WeightGranularity : std::uint8_t { tensor, channel, group };
 
-/// Signed codes of 2 to 8 bits with float32 scales and no zero points; the weights of rtn and tender.
+/// Signed codes of 2 to 8 bits with float32 scales and no zero points; the weights of rtn and
+/// tender.
 ///
-///     weight[n][k] = code * scale, code in [-2^(bits-1), 2^(bits-1) - 1]; quantizing makes no lowest code
+///     weight[n][k] = code * scale, code in [-2^(bits-1), 2^(bits-1) - 1]; quantizing makes no
+///     lowest code
 ///
 /// Packed, row after row, the same on every machine:
 ///
 ///     bits 5 … 8   one byte per code, two's complement                      [out, in] int8
-///     bits 2 … 4   two's-complement nibbles, even k in the low one,         [out, (in + 1) / 2] uint8
+///     bits 2 … 4   two's-complement nibbles, even k in the low one,         [out, (in + 1) / 2]
+///     uint8
 ///                  0 in the nibble past an odd `in`
 ///     scales       float32, [1] per tensor, [out] per output channel, or    [out, groups]
 ///                  [out, (in + group - 1) / group]: the last group of a row may be shorter
 ///
-/// Bits per weight: 8 or 4, and 32 / in per channel or 32 / group. Rows never share a group of inputs.
+/// Bits per weight: 8 or 4, and 32 / in per channel or 32 / group. Rows never share a group of
+/// inputs.
 struct SymmetricCodes {
   LinearShape shape;
   int bits = 8;
-  std::size_t group = 0;  ///< inputs that share a scale; 0 where all of a row do
+  std::size_t group = 0;           ///< inputs that share a scale; 0 where all of a row do
   std::vector<std::int8_t> codes;  ///< [out, in]
   std::vector<float> scales;
 
@@ -54,10 +58,11 @@ struct SymmetricBytes {
   std::size_t payload() const;  ///< from the shape, since prepare() may have moved the bytes
 };
 
-/// Round to nearest even of w / scale, where scale = (largest |w| that shares it) / (2^(bits-1) - 1).
+/// Round to nearest even of w / scale, where scale = (largest |w| that shares it) / (2^(bits-1) -
+/// 1).
 /// @param group  inputs per scale, for WeightGranularity::group
-SymmetricCodes quantize_symmetric(MatrixView<const float> w, int bits, WeightGranularity granularity,
-                                  std::size_t group);
+SymmetricCodes quantize_symmetric(MatrixView<const float> w, int bits,
+                                  WeightGranularity granularity, std::size_t group);
 
 SymmetricBytes pack_symmetric(const SymmetricCodes& codes);
 SymmetricCodes unpack_symmetric(const SymmetricBytes& packed);
@@ -66,7 +71,7 @@ void dequantize_symmetric(const SymmetricCodes& codes, MatrixView<float> w);
 /// Parts `<prefix>_codes` and `<prefix>_scales`.
 void save_symmetric(const SymmetricBytes& packed, std::string_view prefix, PartSink& sink);
 /// @throws Error corrupt_file (CK_PART_MISSING, CK_PART_SHAPE, QC_RANGE, QC_SCALE)
-SymmetricBytes load_symmetric(const PartSource& source, std::string_view prefix, std::size_t in, int bits,
-                              WeightGranularity granularity, std::size_t group);
+SymmetricBytes load_symmetric(const PartSource& source, std::string_view prefix, std::size_t in,
+                              int bits, WeightGranularity granularity, std::size_t group);
 
 }  // namespace tender::quant

@@ -73,15 +73,18 @@ TEST(Symmetric, RowsOfZerosAndOfTinyNumbersHaveScaleOneAndCodesZero) {
 TEST(Symmetric, QuantizingDequantizedWeightsGivesTheSameScalesToTheLastBit) {
   Rng rng(1, "symmetric");
   Matrix w(20000, 2), again(20000, 2);
-  for (float& value : w.span()) value = std::ldexp(rng.normal(), static_cast<int>(rng.below(60)) - 40);
+  for (float& value : w.span())
+    value = std::ldexp(rng.normal(), static_cast<int>(rng.below(60)) - 40);
   w(0, 0) = std::numeric_limits<float>::max();
   for (const int bits : {2, 3, 4, 5, 6, 7, 8}) {
     const SymmetricCodes codes = quantize_symmetric(w.view(), bits, WeightGranularity::channel, 0);
     dequantize_symmetric(codes, again.view());
     EXPECT_EQ(quantize_symmetric(again.view(), bits, WeightGranularity::channel, 0), codes) << bits;
-    for (std::size_t n = 1; n < w.rows(); ++n) {  // within an ulp of the maximum over the highest code
+    for (std::size_t n = 1; n < w.rows();
+         ++n) {  // within an ulp of the maximum over the highest code
       const float largest = std::max(std::abs(w(n, 0)), std::abs(w(n, 1)));
-      EXPECT_NEAR(codes.scales[n] * static_cast<float>((1 << (bits - 1)) - 1), largest, 0x1p-22F * largest);
+      EXPECT_NEAR(codes.scales[n] * static_cast<float>((1 << (bits - 1)) - 1), largest,
+                  0x1p-22F * largest);
     }
   }
 }
@@ -89,13 +92,15 @@ TEST(Symmetric, QuantizingDequantizedWeightsGivesTheSameScalesToTheLastBit) {
 TEST(Symmetric, PartsThatDisagreeWithTheSiteAreRefused) {
   const Matrix w = matrix(2, 6, {7, -7, 3, 0, 1, 2, 1, 2, 3, 4, 5, 6});
   MemoryParts parts;
-  save_symmetric(pack_symmetric(quantize_symmetric(w.view(), 4, WeightGranularity::group, 3)), "x", parts);
+  save_symmetric(pack_symmetric(quantize_symmetric(w.view(), 4, WeightGranularity::group, 3)), "x",
+                 parts);
   EXPECT_NO_THROW(load_symmetric(parts, "x", 6, 4, WeightGranularity::group, 3));
   EXPECT_THROW(load_symmetric(parts, "x", 8, 4, WeightGranularity::group, 3), Error);
   EXPECT_THROW(load_symmetric(parts, "x", 6, 8, WeightGranularity::group, 3), Error);
   EXPECT_THROW(load_symmetric(parts, "x", 6, 4, WeightGranularity::group, 2), Error);
   EXPECT_THROW(load_symmetric(parts, "x", 6, 4, WeightGranularity::channel, 0), Error);
-  EXPECT_THROW(load_symmetric(parts, "x", 6, 3, WeightGranularity::group, 3), Error);  // codes of 4 bits
+  EXPECT_THROW(load_symmetric(parts, "x", 6, 3, WeightGranularity::group, 3),
+               Error);  // codes of 4 bits
   EXPECT_THROW(load_symmetric(parts, "y", 6, 4, WeightGranularity::group, 3), Error);
 }
 

@@ -39,8 +39,8 @@ std::vector<float> transposed(std::span<const float> scales, std::size_t out) {
 }
 
 /// What a quad of slots can add to the sum of each [chunk, output].
-void bound_quad(const IntegerRows& rows, const IntegerWeights& weights, const kernels::Segment& segment,
-                std::uint32_t quad, std::span<std::int64_t> sums) {
+void bound_quad(const IntegerRows& rows, const IntegerWeights& weights,
+                const kernels::Segment& segment, std::uint32_t quad, std::span<std::int64_t> sums) {
   const auto [out, in] = weights.shape;
   std::fill(sums.begin(), sums.end(), 0);
   for (std::size_t t = 0; t < kQuad; ++t) {
@@ -66,7 +66,8 @@ bool sums_fit_32_bits(const RowRounding& rounding, const IntegerWeights& weights
       if (chunk.shift.empty())
         for (std::size_t k = 0; k < in; ++k) sum += std::abs(int{codes[k]});
       else
-        for (std::size_t k = 0; k < in; ++k) sum += std::int64_t{std::abs(int{codes[k]})} << chunk.shift[k];
+        for (std::size_t k = 0; k < in; ++k)
+          sum += std::int64_t{std::abs(int{codes[k]})} << chunk.shift[k];
       if (sum * rounding.reach() > kMostOf32) return false;
     }
   return true;
@@ -96,7 +97,8 @@ IntegerLinear::IntegerLinear(const IntegerRows& rows, const IntegerWeights& weig
 
 // Walks the quads in the order of the kernel with the bound of every output and chunk, and begins a
 // new part before the quad that would break one. A quad alone always fits: 4 * 128 * 32768 < 2^31.
-void IntegerLinear::cut_where_32_bits_are_few(const IntegerRows& rows, const IntegerWeights& weights) {
+void IntegerLinear::cut_where_32_bits_are_few(const IntegerRows& rows,
+                                              const IntegerWeights& weights) {
   const std::size_t bounds = rows.rounding().chunks.size() * weights.shape.out;
   std::vector<std::int64_t> bound(bounds, 0);
   std::vector<std::int64_t> sum(bounds);
@@ -109,7 +111,8 @@ void IntegerLinear::cut_where_32_bits_are_few(const IntegerRows& rows, const Int
       const std::uint32_t shift = q == 0 ? segment.shift : 0;
       bound_quad(rows, weights, segment, q, sum);
       bool fits = true;
-      for (std::size_t i = 0; i < bounds; ++i) fits = fits && (bound[i] << shift) + sum[i] <= kMostOf32;
+      for (std::size_t i = 0; i < bounds; ++i)
+        fits = fits && (bound[i] << shift) + sum[i] <= kMostOf32;
       if (!fits) {
         if (piece.quads != 0) part.segments.push_back(piece);
         part.shift_after = shifted;  // so far: of the segments up to here
@@ -159,10 +162,11 @@ void IntegerLinear::matmul(const IntegerRows& rows, const IntegerCodes& codes, M
   });
 }
 
-void IntegerLinear::run_parts(const IntegerRows& rows, const IntegerCodes& codes, kernels::GemmI8Job job,
-                              ThreadPool& pool) const {
+void IntegerLinear::run_parts(const IntegerRows& rows, const IntegerCodes& codes,
+                              kernels::GemmI8Job job, ThreadPool& pool) const {
   const std::size_t columns = panels_.panels() * kWidth;
-  const std::size_t width = rows.kernel().width == kernels::CodeWidth::bytes ? 1 : sizeof(std::int16_t);
+  const std::size_t width =
+      rows.kernel().width == kernels::CodeWidth::bytes ? 1 : sizeof(std::int16_t);
   const std::size_t all = job.rows;
   AlignedBuffer<std::int32_t> sums(parts_.size() * kBlockRows * columns);
   std::vector<std::int32_t> corrections(parts_.size() * kBlockRows, 0);

@@ -25,9 +25,9 @@ struct IntegerWeights {
 ///
 ///     y[m, n] = ((float(A) * (scales[n] * steps[m])) + addends[chunk of m][n]) + bias[n]
 ///
-/// with A the exact integer sum. A is accumulated in 32 bits; where the bound of tender.md 5.4 says that
-/// it might not fit, the sum is cut into parts that do and they are added in 64 bits: the same A.
-/// With weight scales per stretch the parts are the stretches, and
+/// with A the exact integer sum. A is accumulated in 32 bits; where the bound of tender.md 5.4 says
+/// that it might not fit, the sum is cut into parts that do and they are added in 64 bits: the same
+/// A. With weight scales per stretch the parts are the stretches, and
 ///
 ///     y[m, n] = (((0 + float(A_0) * scales[n][0]) + float(A_1) * scales[n][1]) + …) * steps[m]
 ///
@@ -63,7 +63,8 @@ class IntegerLinear {
   AlignedBuffer<float> addends_;  ///< [chunks, panels * 16]
 };
 
-/// Whether sum_k |code| * 2^shift * reach stays below 2^31 for every output and chunk (tender.md 5.4).
+/// Whether sum_k |code| * 2^shift * reach stays below 2^31 for every output and chunk
+/// (tender.md 5.4).
 bool sums_fit_32_bits(const RowRounding& rounding, const IntegerWeights& weights);
 
 }  // namespace tender::quant

@@ -17,15 +17,18 @@ std::uint32_t quads(std::size_t slots) { return static_cast<std::uint32_t>(slots
 /// Shifts that a code may take and still fit a word.
 std::uint32_t word_shifts(const RowRounding& rounding) {
   std::uint32_t shift = 0;
-  while ((rounding.high << (shift + 1)) <= 32767 && -rounding.low * (1 << (shift + 1)) <= 32768) ++shift;
+  while ((rounding.high << (shift + 1)) <= 32767 && -rounding.low * (1 << (shift + 1)) <= 32768)
+    ++shift;
   return shift;
 }
 
 /// The unit is the smallest step in use: groups that are empty at the bottom were dropped.
 bool unit_is_used(const RowRounding& rounding) {
-  return std::all_of(rounding.chunks.begin(), rounding.chunks.end(), [](const ChunkRounding& chunk) {
-    return chunk.shift.empty() || *std::min_element(chunk.shift.begin(), chunk.shift.end()) == 0;
-  });
+  return std::all_of(rounding.chunks.begin(), rounding.chunks.end(),
+                     [](const ChunkRounding& chunk) {
+                       return chunk.shift.empty() ||
+                              *std::min_element(chunk.shift.begin(), chunk.shift.end()) == 0;
+                     });
 }
 
 std::uint32_t largest_shift(const RowRounding& rounding) {
@@ -44,7 +47,8 @@ IntegerRows::IntegerRows(RowRounding rounding, Isa isa, std::size_t stretch)
   const bool one_chunk = rounding_.chunks.size() == 1;
   kernel_ = &best_kernel(one_chunk ? kernels::gemm_i8_kernels() : kernels::gemm_i16_kernels(), isa);
   if (stretch != 0) {
-    require(one_chunk && largest_shift(rounding_) == 0, "weight groups meet one step for all channels");
+    require(one_chunk && largest_shift(rounding_) == 0,
+            "weight groups meet one step for all channels");
     order_by_stretch(stretch);
   } else if (kernel_->width == kernels::CodeWidth::bytes) {
     order_by_group();
@@ -89,7 +93,8 @@ void IntegerRows::order_naturally() {
   const std::uint32_t span = word_shifts(rounding_) + 1;  // shifts that share a plane
   const std::uint32_t planes = largest_shift(rounding_) / span + 1;
   const std::uint32_t count = quads(slots_.size());
-  for (std::uint32_t p = 0; p < planes; ++p) segments_.push_back({p * count, 0, count, p == 0 ? 0 : span});
+  for (std::uint32_t p = 0; p < planes; ++p)
+    segments_.push_back({p * count, 0, count, p == 0 ? 0 : span});
   stride_ = planes * slots_.size();
   for (const ChunkRounding& chunk : rounding_.chunks) {
     auto& powers = powers_.emplace_back(stride_, std::int16_t{0});
@@ -101,20 +106,34 @@ void IntegerRows::order_naturally() {
   }
 }
 
-void IntegerRows::place(std::span<const std::int16_t> codes, std::size_t chunk, std::uint8_t* row) const {
-  if (kernel_->width == kernels::CodeWidth::bytes) {
-    for (std::size_t s = 0; s < stride_; ++s) row[s] = static_cast<std::uint8_t>(codes[slots_[s]]);
-    return;
+std::uint32_t IntegerRows::place_bytes(std::span<const std::int16_t> codes,
+                                       std::uint8_t* row) const {
+  std::uint32_t sum = 0;
+  for (const kernels::Segment& segment : segments_) {
+    const std::uint32_t* slot = slots_.data() + std::size_t{segment.panel} * kQuad;
+    std::uint8_t* at = row + std::size_t{segment.codes} * kQuad;
+    std::uint32_t part = 0;
+    for (std::size_t s = 0; s < segment.quads * kQuad; ++s) {
+      const std::int16_t code = codes[slot[s]];
+      at[s] = static_cast<std::uint8_t>(code);
+      part += static_cast<std::uint32_t>(code);
+    }
+    sum = (sum << segment.shift) + part;
   }
-  auto* words = reinterpret_cast<std::int16_t*>(row);
+  return sum;
+}
+
+void IntegerRows::place_words(std::span<const std::int16_t> codes, std::size_t chunk,
+                              std::int16_t* row) const {
   if (powers_.empty()) {
-    for (std::size_t s = 0; s < stride_; ++s) words[s] = codes[slots_[s]];
+    for (std::size_t s = 0; s < stride_; ++s) row[s] = codes[slots_[s]];
     return;
   }
   const std::size_t plane = slots_.size();
   for (std::size_t at = 0; at < stride_; at += plane) {
     const std::int16_t* power = powers_[chunk].data() + at;
-    for (std::size_t k = 0; k < plane; ++k) words[at + k] = static_cast<std::int16_t>(codes[k] * power[k]);
+    for (std::size_t k = 0; k < plane; ++k)
+      row[at + k] = static_cast<std::int16_t>(codes[k] * power[k]);
   }
 }
 
@@ -124,7 +143,8 @@ std::int32_t IntegerRows::correction(const IntegerCodes& rows, std::size_t row,
   for (const kernels::Segment& segment : segments) {
     const std::uint8_t* codes = rows.codes.data() + row * rows.stride + segment.codes * kQuad;
     std::int32_t part = 0;
-    for (std::size_t s = 0; s < segment.quads * kQuad; ++s) part += static_cast<std::int8_t>(codes[s]);
+    for (std::size_t s = 0; s < segment.quads * kQuad; ++s)
+      part += static_cast<std::int8_t>(codes[s]);
     sum = (sum << segment.shift) + static_cast<std::uint32_t>(part);
   }
   return static_cast<std::int32_t>(sum * 128U);
@@ -143,11 +163,17 @@ IntegerCodes IntegerRows::round(const Rows& x, ThreadPool& pool) const {
     std::vector<float> u(rounding_.in);
     std::vector<std::int16_t> codes(round_up(rounding_.in + 1, kQuad));  // what pads read is 0
     for (std::size_t m = begin; m < end; ++m) {
-      const RoundedRow row = round_row(rounding_, *round_, x.values.row(m), x.positions[m], u, codes);
+      const RoundedRow row =
+          round_row(rounding_, *round_, x.values.row(m), x.positions[m], u, codes);
       out.steps[m] = row.step;
       out.chunks[m] = static_cast<std::uint32_t>(row.chunk);
-      place(codes, row.chunk, out.codes.data() + m * stride_ * width);
-      if (offset_panels()) out.corrections[m] = correction(out, m, segments_);
+      std::uint8_t* at = out.codes.data() + m * stride_ * width;
+      if (kernel_->width == kernels::CodeWidth::words) {
+        place_words(codes, row.chunk, reinterpret_cast<std::int16_t*>(at));
+        continue;
+      }
+      const std::uint32_t sum = place_bytes(codes, at);
+      if (offset_panels()) out.corrections[m] = static_cast<std::int32_t>(sum * 128U);
     }
   });
   return out;

@@ -25,16 +25,19 @@ struct IntegerCodes {
   std::size_t stride = 0;             ///< codes from row to row
   std::vector<float> steps;           ///< [rows]
   std::vector<std::uint32_t> chunks;  ///< [rows]
-  std::vector<std::int32_t> corrections;  ///< [rows], 128 * sum of codes << shift; empty without offset panels
+  std::vector<std::int32_t>
+      corrections;  ///< [rows], 128 * sum of codes << shift; empty without offset panels
 };
 
-/// A site ready to round: which kernel, in which order channels stand, where the accumulator shifts.
+/// A site ready to round: which kernel, in which order channels stand, where the accumulator
+/// shifts.
 ///
-/// With one chunk and a kernel of bytes, channels stand in group order, largest step first, every group
-/// padded to quads, and the accumulator is shifted between groups. Otherwise they stand in natural order
-/// and codes are shifted beforehand, into as many planes of words as the span of shifts needs:
-/// a plane holds the channels of `plane_shifts` + 1 consecutive shifts, the others are 0 in it.
-/// Either way the sum is sum of codes * weights * 2^shift, bit for bit (tender.md 5.1).
+/// With one chunk and a kernel of bytes, channels stand in group order, largest step first, every
+/// group padded to quads, and the accumulator is shifted between groups. Otherwise they stand in
+/// natural order and codes are shifted beforehand, into as many planes of words as the span of
+/// shifts needs: a plane holds the channels of `plane_shifts` + 1 consecutive shifts, the others
+/// are 0 in it. Either way the sum is sum of codes * weights * 2^shift, bit for bit
+/// (tender.md 5.1).
 class IntegerRows {
  public:
   IntegerRows() = default;
@@ -64,14 +67,17 @@ class IntegerRows {
   void order_by_group();
   void order_by_stretch(std::size_t stretch);
   void order_naturally();
-  void place(std::span<const std::int16_t> codes, std::size_t chunk, std::uint8_t* row) const;
+  /// @return the sum of the codes, shifts included, modulo 2^32
+  std::uint32_t place_bytes(std::span<const std::int16_t> codes, std::uint8_t* row) const;
+  void place_words(std::span<const std::int16_t> codes, std::size_t chunk, std::int16_t* row) const;
 
   RowRounding rounding_;
   const kernels::GemmI8Kernel* kernel_ = nullptr;
   const kernels::RoundRowsKernel* round_ = nullptr;
   std::vector<std::uint32_t> slots_;
   std::vector<kernels::Segment> segments_;
-  std::vector<std::vector<std::int16_t>> powers_;  ///< [chunks], each [stride]: 2^shift in its plane, else 0
+  std::vector<std::vector<std::int16_t>>
+      powers_;  ///< [chunks], each [stride]: 2^shift in its plane, else 0
   std::size_t stride_ = 0;
 };
 

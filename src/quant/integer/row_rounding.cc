@@ -27,9 +27,9 @@ RoundedRow round_row(const RowRounding& rounding, const kernels::RoundRowsKernel
                      std::span<std::int16_t> codes) {
   const std::size_t index = rounding.chunk_of(position);
   const ChunkRounding& chunk = rounding.chunks[index];
-  const kernels::RowReach reach =
-      kernel.scale(x.data(), chunk.bias.empty() ? nullptr : chunk.bias.data(),
-                   chunk.multiplier.empty() ? nullptr : chunk.multiplier.data(), rounding.in, u.data());
+  const kernels::RowReach reach = kernel.scale(
+      x.data(), chunk.bias.empty() ? nullptr : chunk.bias.data(),
+      chunk.multiplier.empty() ? nullptr : chunk.multiplier.data(), rounding.in, u.data());
   if (reach.magnitude >= kernels::kNotFinite) {
     std::fill_n(codes.begin(), rounding.in, std::int16_t{0});
     return {std::numeric_limits<float>::quiet_NaN(), index};

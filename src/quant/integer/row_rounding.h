@@ -9,10 +9,11 @@ namespace tender::quant {
 
 /// How the channels of one row chunk become integers.
 struct ChunkRounding {
-  std::vector<float> bias;          ///< [in], taken off first; or empty
-  std::vector<float> multiplier;    ///< [in], 1 / the channel's step; or empty where it is 1
-  std::vector<std::uint8_t> shift;  ///< [in], the channel's step is unit * 2^shift; or empty where 0
-  float unit = 1;                   ///< the smallest step
+  std::vector<float> bias;        ///< [in], taken off first; or empty
+  std::vector<float> multiplier;  ///< [in], 1 / the channel's step; or empty where it is 1
+  std::vector<std::uint8_t>
+      shift;       ///< [in], the channel's step is unit * 2^shift; or empty where 0
+  float unit = 1;  ///< the smallest step
 };
 
 /// How the rows of a site become integers: what reference, kernels and simulators share.
@@ -23,8 +24,8 @@ struct ChunkRounding {
 ///     step    = by_row ? unit * (peak / high) : unit
 ///     x[k] is about bias[k] + code[k] * 2^shift[k] * step
 ///
-/// A row whose u are not all finite has codes 0 and step NaN. With by_row, a row below kTinyPeak counts as
-/// zero: codes 0, step = unit.
+/// A row whose u are not all finite has codes 0 and step NaN. With by_row, a row below kTinyPeak
+/// counts as zero: codes 0, step = unit.
 struct RowRounding {
   static constexpr float kTinyPeak = 0x1p-80F;  ///< high / peak and every step stay normal numbers
 

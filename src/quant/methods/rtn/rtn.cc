@@ -16,7 +16,8 @@ constexpr std::int64_t kMaxInputs = std::int64_t{1} << 20;
 int highest_code(int bits) { return (1 << (bits - 1)) - 1; }
 
 bool is_static(ActivationGranularity granularity) {
-  return granularity == ActivationGranularity::tensor || granularity == ActivationGranularity::channel;
+  return granularity == ActivationGranularity::tensor ||
+         granularity == ActivationGranularity::channel;
 }
 
 /// Whether one step serves all channels of a row, so that the product is one of integers.
@@ -40,14 +41,15 @@ RowRounding rounding_of(const RtnInput& input) {
     rounding.chunks[0].unit = input.scales[0];
   }
   if (input.granularity == ActivationGranularity::channel)
-    for (const float scale : input.scales) rounding.chunks[0].multiplier.push_back(multiplier_of(scale));
+    for (const float scale : input.scales)
+      rounding.chunks[0].multiplier.push_back(multiplier_of(scale));
   return rounding;
 }
 
-/// Rows rounded per channel and multiplied back: scales inside the sum over k cannot leave it, so the
-/// product of such rows is one of floats, and is called nothing else.
-void round_per_channel(const RtnInput& input, const RowRounding& rounding, const Rows& x, std::size_t m,
-                       std::span<float> rounded) {
+/// Rows rounded per channel and multiplied back: scales inside the sum over k cannot leave it, so
+/// the product of such rows is one of floats, and is called nothing else.
+void round_per_channel(const RtnInput& input, const RowRounding& rounding, const Rows& x,
+                       std::size_t m, std::span<float> rounded) {
   std::vector<std::int16_t> codes(input.in);
   const RoundedRow row = round_row(rounding, x.values.row(m), x.positions[m], codes);
   for (std::size_t k = 0; k < input.in; ++k)  // row.step is 1, or NaN for a row that is not finite
@@ -78,15 +80,11 @@ void reference_integers(const RtnInput& input, const SymmetricCodes& weights, co
 
 void RtnCalibration::observe(const Rows& x) {
   if (!wanted_) return;
-  for (std::size_t m = 0; m < x.values.rows(); ++m)
-    for (std::size_t k = 0; k < largest_.size(); ++k) {
-      const float magnitude = std::abs(x.values(m, k));
-      if (!std::isfinite(magnitude))
-        fail(ErrorKind::invalid_input,
-             {.code = "Q_NONFINITE", .hint = "the model is damaged: its activations are not finite"},
-             "calibration row {} has {} in channel {}", m, x.values(m, k), k);
-      largest_[k] = std::max(largest_[k], magnitude);
-    }
+  for (std::size_t m = 0; m < x.values.rows(); ++m) {
+    check_finite_row(x.values.row(m), m);
+    for (std::size_t k = 0; k < largest_.size(); ++k)
+      largest_[k] = std::max(largest_[k], std::abs(x.values(m, k)));
+  }
   rows_ += static_cast<std::int64_t>(x.values.rows());
 }
 
@@ -99,9 +97,11 @@ void RtnCalibration::load(const PartSource& source) {
   largest_ = values_of<float>(source.get("rtn_largest", DType::f32, {largest_.size()}));
   check_finite(source, "rtn_largest", largest_);
   for (const float value : largest_)
-    if (value < 0) refuse_part(source, "rtn_largest", "QC_RANGE", "a maximum below 0", "magnitudes");
+    if (value < 0)
+      refuse_part(source, "rtn_largest", "QC_RANGE", "a maximum below 0", "magnitudes");
   rows_ = values_of<std::int64_t>(source.get("rtn_rows", DType::i64, {1}))[0];
-  check_number(source, "rtn_rows", "the number of rows", rows_, 0, std::numeric_limits<std::int64_t>::max());
+  check_number(source, "rtn_rows", "the number of rows", rows_, 0,
+               std::numeric_limits<std::int64_t>::max());
 }
 
 MethodTraits Rtn::traits() const {
@@ -135,7 +135,8 @@ RtnInput Rtn::input(const Calibration& seen) const {
   if (options_.weight_granularity == WeightGranularity::group)
     input.group = std::min(static_cast<std::size_t>(options_.group_size), input.in);
   input.granularity = options_.activation_granularity;
-  if (input.granularity != ActivationGranularity::none) input.activation_bits = options_.activation_bits;
+  if (input.granularity != ActivationGranularity::none)
+    input.activation_bits = options_.activation_bits;
   if (!is_static(input.granularity)) return input;
   if (seen.rows() == 0)
     fail(ErrorKind::invalid_input,
@@ -147,7 +148,8 @@ RtnInput Rtn::input(const Calibration& seen) const {
                : largest / static_cast<float>(highest_code(input.activation_bits));
   };
   if (input.granularity == ActivationGranularity::tensor)
-    input.scales.push_back(scale_of(*std::max_element(seen.largest().begin(), seen.largest().end())));
+    input.scales.push_back(
+        scale_of(*std::max_element(seen.largest().begin(), seen.largest().end())));
   else
     for (const float largest : seen.largest()) input.scales.push_back(scale_of(largest));
   return input;
@@ -159,7 +161,9 @@ SymmetricCodes Rtn::quantize(MatrixView<const float> w, const Input& input) cons
 
 RtnPacked Rtn::pack(const Codes& codes) { return {pack_symmetric(codes), {}, {}}; }
 SymmetricCodes Rtn::unpack(const Packed& packed) { return unpack_symmetric(packed.weights); }
-void Rtn::dequantize(const Packed& packed, MatrixView<float> w) { dequantize_symmetric(unpack(packed), w); }
+void Rtn::dequantize(const Packed& packed, MatrixView<float> w) {
+  dequantize_symmetric(unpack(packed), w);
+}
 
 void Rtn::save_input(const Input& input, PartSink& sink) {
   const std::array<std::int32_t, 5> meta = {
@@ -202,10 +206,13 @@ RtnInput Rtn::load_input(const PartSource& source) {
   return input;
 }
 
-void Rtn::save(const Packed& packed, PartSink& sink) { save_symmetric(packed.weights, "rtn", sink); }
+void Rtn::save(const Packed& packed, PartSink& sink) {
+  save_symmetric(packed.weights, "rtn", sink);
+}
 
 RtnPacked Rtn::load(const Input& input, const PartSource& source) {
-  return {load_symmetric(source, "rtn", input.in, input.weight_bits, input.weight_granularity, input.group),
+  return {load_symmetric(source, "rtn", input.in, input.weight_bits, input.weight_granularity,
+                         input.group),
           {},
           {}};
 }
@@ -250,7 +257,8 @@ void Rtn::prepare(const Input& input, Packed& packed, Isa) {
   const SymmetricCodes weights = unpack(packed);
   if (is_integer(input)) {
     std::vector<float> scales = weights.scales;
-    if (input.weight_granularity == WeightGranularity::tensor) scales.resize(weights.shape.out, scales[0]);
+    if (input.weight_granularity == WeightGranularity::tensor)
+      scales.resize(weights.shape.out, scales[0]);
     packed.integers = IntegerLinear(input.rows, {weights.shape, weights.codes, scales, {}});
   } else {
     Matrix w(weights.shape.out, weights.shape.in);
@@ -272,14 +280,15 @@ RtnRounded Rtn::round(const Input& input, const Rows& x, ThreadPool& pool) {
   out.rounded = Matrix(x.values.rows(), input.in);
   const RowRounding rounding = rounding_of(input);
   pool.for_each_part(x.values.rows(), [&](std::size_t begin, std::size_t end) {
-    for (std::size_t m = begin; m < end; ++m) round_per_channel(input, rounding, x, m, out.rounded.row(m));
+    for (std::size_t m = begin; m < end; ++m)
+      round_per_channel(input, rounding, x, m, out.rounded.row(m));
   });
   out.rows = out.rounded.view();
   return out;
 }
 
-void Rtn::matmul(const Input& input, const Packed& packed, const Rounded& rounded, MatrixView<float> y,
-                 const Epilogue& epilogue, ThreadPool& pool) {
+void Rtn::matmul(const Input& input, const Packed& packed, const Rounded& rounded,
+                 MatrixView<float> y, const Epilogue& epilogue, ThreadPool& pool) {
   if (is_integer(input))
     packed.integers.matmul(input.rows, rounded.codes, y, epilogue, pool);
   else

@@ -18,9 +18,10 @@ namespace tender::quant {
 /// Which values of a site's rows share a scale. `tensor` and `channel` are calibrated maxima.
 enum class ActivationGranularity : std::uint8_t { none, tensor, token, channel };
 
-inline constexpr std::array<std::string_view, 3> kWeightGranularities = {"tensor", "channel", "group"};
-inline constexpr std::array<std::string_view, 4> kActivationGranularities = {"none", "tensor", "token",
-                                                                             "channel"};
+inline constexpr std::array<std::string_view, 3> kWeightGranularities = {"tensor", "channel",
+                                                                         "group"};
+inline constexpr std::array<std::string_view, 4> kActivationGranularities = {"none", "tensor",
+                                                                             "token", "channel"};
 
 struct RtnOptions {
   int weight_bits = 8;
@@ -32,13 +33,16 @@ struct RtnOptions {
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor& visit) {
     visit.integer("weight_bits", self.weight_bits, 2, 8, "bits of a weight code");
-    visit.choice("weight_granularity", self.weight_granularity, kWeightGranularities,
-                 "weights that share a scale: all, those of an output channel, or groups of its inputs");
-    visit.integer("group_size", self.group_size, 1, 1 << 20, "inputs that share a scale, for groups");
+    visit.choice(
+        "weight_granularity", self.weight_granularity, kWeightGranularities,
+        "weights that share a scale: all, those of an output channel, or groups of its inputs");
+    visit.integer("group_size", self.group_size, 1, 1 << 20,
+                  "inputs that share a scale, for groups");
     visit.integer("activation_bits", self.activation_bits, 2, 8, "bits of an activation code");
-    visit.choice("activation_granularity", self.activation_granularity, kActivationGranularities,
-                 "activations that share a scale: none are rounded, all (calibrated maximum), those of a "
-                 "token, or of an input channel (calibrated maxima; evaluated in float32)");
+    visit.choice(
+        "activation_granularity", self.activation_granularity, kActivationGranularities,
+        "activations that share a scale: none are rounded, all (calibrated maximum), those of a "
+        "token, or of an input channel (calibrated maxima; evaluated in float32)");
   }
 };
 inline void settle(RtnOptions&) {}
@@ -126,12 +130,13 @@ class Rtn {
   static std::size_t input_bytes(const Input& input);
 
   static InputRounding rounding(const Input& input);
-  static void reference(const Input& input, const Packed& packed, const Rows& x, MatrixView<double> y);
+  static void reference(const Input& input, const Packed& packed, const Rows& x,
+                        MatrixView<double> y);
   static void prepare(Input& input, Isa isa);
   static void prepare(const Input& input, Packed& packed, Isa isa);
   static Rounded round(const Input& input, const Rows& x, ThreadPool& pool);
-  static void matmul(const Input& input, const Packed& packed, const Rounded& rounded, MatrixView<float> y,
-                     const Epilogue& epilogue, ThreadPool& pool);
+  static void matmul(const Input& input, const Packed& packed, const Rounded& rounded,
+                     MatrixView<float> y, const Epilogue& epilogue, ThreadPool& pool);
   static std::string kernel(const Input& input, const Packed& packed);
 
  private:

@@ -63,7 +63,8 @@ TEST_F(RtnTest, PerTokenItIsTheIntegerSumTimesOneScaleOfTheRowAndOneOfTheOutput)
     for (std::size_t n = 0; n < kOut; ++n) {
       std::int32_t sum = 0;
       for (std::size_t k = 0; k < kIn; ++k)
-        sum += static_cast<std::int32_t>(std::lrint(x(m, k) * (127 / peak))) * codes.codes[n * kIn + k];
+        sum += static_cast<std::int32_t>(std::lrint(x(m, k) * (127 / peak))) *
+               codes.codes[n * kIn + k];
       EXPECT_EQ(y(m, n), static_cast<float>(sum) * (codes.scales[n] * (peak / 127)));
     }
   }
@@ -85,7 +86,8 @@ TEST_F(RtnTest, WithWeightGroupsEachSumIsScaledAndTheyAreAddedInOrder) {
       for (std::size_t begin = 0; begin < kIn; begin += 10) {
         std::int32_t sum = 0;
         for (std::size_t k = begin; k < std::min(begin + 10, kIn); ++k)
-          sum += static_cast<std::int32_t>(std::lrint(x(m, k) * (127 / peak))) * codes.codes[n * kIn + k];
+          sum += static_cast<std::int32_t>(std::lrint(x(m, k) * (127 / peak))) *
+                 codes.codes[n * kIn + k];
         total += static_cast<float>(sum) * codes.scale(n, begin);
       }
       EXPECT_EQ(y(m, n), total * (peak / 127));

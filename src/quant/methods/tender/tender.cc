@@ -59,7 +59,9 @@ void Tender::save(const Packed& packed, PartSink& sink) {
 
 TenderPacked Tender::load(const Input& input, const PartSource& source) {
   TenderPacked packed{
-      load_symmetric(source, "tender", input.in, input.weight_bits, WeightGranularity::channel, 0), {}, {}};
+      load_symmetric(source, "tender", input.in, input.weight_bits, WeightGranularity::channel, 0),
+      {},
+      {}};
   if (!input.bias.empty())
     packed.compensation = values_of<float>(
         source.get("tender_compensation", DType::f32, {input.chunks(), packed.weights.shape.out}));
@@ -72,10 +74,12 @@ std::size_t Tender::bytes(const Packed& packed) {
 }
 
 InputRounding Tender::rounding(const Input& input) {
-  return input.row_scaled && input.chunk_rows == 0 ? InputRounding::by_row : InputRounding::by_position;
+  return input.row_scaled && input.chunk_rows == 0 ? InputRounding::by_row
+                                                   : InputRounding::by_position;
 }
 
-void Tender::reference(const Input& input, const Packed& packed, const Rows& x, MatrixView<double> y) {
+void Tender::reference(const Input& input, const Packed& packed, const Rows& x,
+                       MatrixView<double> y) {
   const RowRounding rounding = tender_rounding(input);
   const SymmetricCodes weights = unpack_symmetric(packed.weights);
   const auto [out, in] = weights.shape;
@@ -95,12 +99,14 @@ void Tender::reference(const Input& input, const Packed& packed, const Rows& x, 
   }
 }
 
-void Tender::prepare(Input& input, Isa isa) { input.rows = IntegerRows(tender_rounding(input), isa); }
+void Tender::prepare(Input& input, Isa isa) {
+  input.rows = IntegerRows(tender_rounding(input), isa);
+}
 
 void Tender::prepare(const Input& input, Packed& packed, Isa) {
   const SymmetricCodes weights = unpack_symmetric(packed.weights);
-  packed.integers =
-      IntegerLinear(input.rows, {weights.shape, weights.codes, weights.scales, packed.compensation});
+  packed.integers = IntegerLinear(
+      input.rows, {weights.shape, weights.codes, weights.scales, packed.compensation});
   packed.weights.bytes = {};
 }
 
@@ -108,8 +114,8 @@ IntegerCodes Tender::round(const Input& input, const Rows& x, ThreadPool& pool) 
   return input.rows.round(x, pool);
 }
 
-void Tender::matmul(const Input& input, const Packed& packed, const Rounded& rounded, MatrixView<float> y,
-                    const Epilogue& epilogue, ThreadPool& pool) {
+void Tender::matmul(const Input& input, const Packed& packed, const Rounded& rounded,
+                    MatrixView<float> y, const Epilogue& epilogue, ThreadPool& pool) {
   packed.integers.matmul(input.rows, rounded, y, epilogue, pool);
 }
 

@@ -11,9 +11,9 @@
 
 namespace tender::quant {
 
-/// One layer: symmetric codes with a scale per output channel, and what the bias of the rows adds back,
-/// per row chunk c: compensation[c][n] = sum over k of bias[c][k] * w[n][k] with the weights before they
-/// were quantized, in double and rising k, rounded once to float32.
+/// One layer: symmetric codes with a scale per output channel, and what the bias of the rows adds
+/// back, per row chunk c: compensation[c][n] = sum over k of bias[c][k] * w[n][k] with the weights
+/// before they were quantized, in double and rising k, rounded once to float32.
 struct TenderCodes {
   SymmetricCodes weights;
   std::vector<float> compensation;  ///< [C, out], or empty
@@ -30,8 +30,9 @@ struct TenderPacked {
   IntegerLinear integers;  ///< made by prepare(): 8-bit panels, for weights of any number of bits
 };
 
-/// Tender (Lee, Lee, Sim, ISCA 2024): channels in groups whose scales are powers of two apart, so that
-/// the integer sum runs through all of them with a shift between groups and one dequantization.
+/// Tender (Lee, Lee, Sim, ISCA 2024): channels in groups whose scales are powers of two apart, so
+/// that the integer sum runs through all of them with a shift between groups and one
+/// dequantization.
 class Tender {
  public:
   static constexpr std::string_view kName = "tender";
@@ -65,12 +66,13 @@ class Tender {
   static std::size_t input_bytes(const Input& input) { return input.bytes(); }
 
   static InputRounding rounding(const Input& input);
-  static void reference(const Input& input, const Packed& packed, const Rows& x, MatrixView<double> y);
+  static void reference(const Input& input, const Packed& packed, const Rows& x,
+                        MatrixView<double> y);
   static void prepare(Input& input, Isa isa);
   static void prepare(const Input& input, Packed& packed, Isa isa);
   static Rounded round(const Input& input, const Rows& x, ThreadPool& pool);
-  static void matmul(const Input& input, const Packed& packed, const Rounded& rounded, MatrixView<float> y,
-                     const Epilogue& epilogue, ThreadPool& pool);
+  static void matmul(const Input& input, const Packed& packed, const Rounded& rounded,
+                     MatrixView<float> y, const Epilogue& epilogue, ThreadPool& pool);
   static std::string kernel(const Input& input, const Packed& packed);
 
  private:

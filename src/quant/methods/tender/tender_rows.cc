@@ -16,10 +16,13 @@ constexpr int kStaticChunk = 256;  // tender.md 2.3
 constexpr std::int64_t kMaxPositions = std::int64_t{1} << 20;
 
 /// 2^n exactly, for normal results.
-float power_of_two(int n) { return std::bit_cast<float>(static_cast<std::uint32_t>(127 + n) << 23U); }
+float power_of_two(int n) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(127 + n) << 23U);
+}
 
 int highest_code(const TenderInput& input) {
-  return input.is_unsigned ? (1 << input.activation_bits) - 1 : (1 << (input.activation_bits - 1)) - 1;
+  return input.is_unsigned ? (1 << input.activation_bits) - 1
+                           : (1 << (input.activation_bits - 1)) - 1;
 }
 
 /// Statistics of a chunk that no row fell into are those of the last chunk before it that has rows.
@@ -36,10 +39,12 @@ void add_chunk(const TenderCalibration& seen, std::size_t chunk, bool centred, T
     // halves first: the sum of two large numbers might not be finite
     const float bias = centred ? 0.5F * largest[k] + 0.5F * least[k] : 0.0F;
     if (centred) input.bias.push_back(bias);
-    cmax[k] = input.is_unsigned ? std::max(largest[k], 0.0F) : std::max(largest[k] - bias, bias - least[k]);
+    cmax[k] = input.is_unsigned ? std::max(largest[k], 0.0F)
+                                : std::max(largest[k] - bias, bias - least[k]);
   }
   float tmax = *std::max_element(cmax.begin(), cmax.end());
-  if (tmax < RowRounding::kTinyPeak) {  // only zeros were seen: codes are 0, unless rows bring their scale
+  if (tmax <
+      RowRounding::kTinyPeak) {  // only zeros were seen: codes are 0, unless rows bring their scale
     tmax = input.row_scaled ? static_cast<float>(highest_code(input)) : 0.0F;
     std::fill(cmax.begin(), cmax.end(), 0.0F);
   }
@@ -88,7 +93,10 @@ std::size_t TenderInput::bytes() const {
 }
 
 TenderCalibration::TenderCalibration(const SiteShape& shape, std::size_t chunk_rows)
-    : in_(shape.in), chunk_rows_(chunk_rows), centre_(shape.centre), nonnegative_(shape.nonnegative) {}
+    : in_(shape.in),
+      chunk_rows_(chunk_rows),
+      centre_(shape.centre),
+      nonnegative_(shape.nonnegative) {}
 
 void TenderCalibration::grow_to(std::size_t chunks) {
   if (chunks <= rows_.size()) return;
@@ -100,13 +108,10 @@ void TenderCalibration::grow_to(std::size_t chunks) {
 void TenderCalibration::observe(const Rows& x) {
   for (std::size_t m = 0; m < x.values.rows(); ++m) {
     const auto row = x.values.row(m);
-    for (std::size_t k = 0; k < in_; ++k)
-      if (!std::isfinite(row[k]))
-        fail(ErrorKind::invalid_input,
-             {.code = "Q_NONFINITE", .hint = "the model is damaged: its activations are not finite"},
-             "calibration row {} has {} in channel {}", m, row[k], k);
+    check_finite_row(row, m);
     const std::int32_t position = std::max(x.positions[m], 0);
-    const std::size_t chunk = chunk_rows_ == 0 ? 0 : static_cast<std::size_t>(position) / chunk_rows_;
+    const std::size_t chunk =
+        chunk_rows_ == 0 ? 0 : static_cast<std::size_t>(position) / chunk_rows_;
     grow_to(chunk + 1);
     float* least = least_.data() + chunk * in_;
     float* largest = largest_.data() + chunk * in_;
@@ -131,7 +136,8 @@ void TenderCalibration::save(PartSink& sink) const {
 }
 
 void TenderCalibration::load(const PartSource& source) {
-  const auto chunk_rows = values_of<std::int32_t>(source.get("tender_seen_chunk_rows", DType::i32, {1}))[0];
+  const auto chunk_rows =
+      values_of<std::int32_t>(source.get("tender_seen_chunk_rows", DType::i32, {1}))[0];
   check_number(source, "tender_seen_chunk_rows", "positions per chunk", chunk_rows,
                static_cast<std::int64_t>(chunk_rows_), static_cast<std::int64_t>(chunk_rows_));
   const std::uint64_t chunks = get_ranked(source, "tender_seen_rows", DType::i64, 1).shape[0];
@@ -145,13 +151,15 @@ void TenderCalibration::load(const PartSource& source) {
                  std::numeric_limits<std::int64_t>::max());
   for (std::size_t i = 0; i < least_.size(); ++i)
     if (least_[i] > largest_[i])
-      refuse_part(source, "tender_seen_least", "QC_RANGE", fmt::format("{} in place {}", least_[i], i),
+      refuse_part(source, "tender_seen_least", "QC_RANGE",
+                  fmt::format("{} in place {}", least_[i], i),
                   fmt::format("at most the largest, {}", largest_[i]));
 }
 
 std::uint8_t tender_group(float cmax, float tmax, int groups) {
   for (int i = groups - 1; i > 0; --i)
-    if (cmax > tmax * power_of_two(i - groups)) return static_cast<std::uint8_t>(i);  // above T_(i-1)
+    if (cmax > tmax * power_of_two(i - groups))
+      return static_cast<std::uint8_t>(i);  // above T_(i-1)
   return 0;
 }
 
@@ -169,7 +177,8 @@ TenderInput tender_input(const TenderCalibration& seen, const TenderOptions& opt
   input.row_scaled = options.mode == TenderMode::row_scaled;
   input.is_unsigned = seen.nonnegative();
   const bool centred = seen.centre() && !seen.nonnegative();
-  for (std::size_t c = 0; c < seen.chunks(); ++c) add_chunk(seen, chunk_with_rows(seen, c), centred, input);
+  for (std::size_t c = 0; c < seen.chunks(); ++c)
+    add_chunk(seen, chunk_with_rows(seen, c), centred, input);
   return input;
 }
 
@@ -180,7 +189,8 @@ RowRounding tender_rounding(const TenderInput& input) {
                        .by_row = input.row_scaled,
                        .chunk_rows = input.chunk_rows,
                        .chunks = {}};
-  for (std::size_t c = 0; c < input.chunks(); ++c) rounding.chunks.push_back(rounding_of_chunk(input, c));
+  for (std::size_t c = 0; c < input.chunks(); ++c)
+    rounding.chunks.push_back(rounding_of_chunk(input, c));
   return rounding;
 }
 
@@ -193,7 +203,8 @@ void save_tender_input(const TenderInput& input, PartSink& sink) {
                                             input.is_unsigned ? 1 : 0};
   sink.put<std::int32_t>("tender_meta", DType::i32, {meta.size()}, meta);
   sink.put<float>("tender_tmax", DType::f32, {input.chunks()}, input.tmax);
-  if (!input.bias.empty()) sink.put<float>("tender_bias", DType::f32, {input.chunks(), input.in}, input.bias);
+  if (!input.bias.empty())
+    sink.put<float>("tender_bias", DType::f32, {input.chunks(), input.in}, input.bias);
   sink.put<std::uint8_t>("tender_groups", DType::u8, {input.chunks(), input.in}, input.group);
 }
 
@@ -214,8 +225,8 @@ TenderInput load_tender_input(const PartSource& source) {
   input.is_unsigned = meta[5] == 1;
   const Shape shape = get_ranked(source, "tender_groups", DType::u8, 2).shape;
   input.in = shape[1];
-  check_number(source, "tender_groups", "the number of chunks", static_cast<std::int64_t>(shape[0]), 1,
-               meta[3] == 0 ? 1 : kMaxPositions);
+  check_number(source, "tender_groups", "the number of chunks", static_cast<std::int64_t>(shape[0]),
+               1, meta[3] == 0 ? 1 : kMaxPositions);
   input.group = values_of<std::uint8_t>(source.get("tender_groups", DType::u8, shape));
   input.tmax = values_of<float>(source.get("tender_tmax", DType::f32, {shape[0]}));
   if (source.find("tender_bias"))

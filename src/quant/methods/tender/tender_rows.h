@@ -12,8 +12,8 @@
 
 namespace tender::quant {
 
-/// static: scales as calibrated, values beyond them are clipped (the paper). row_scaled: every row is
-/// divided by its own factor first, so nothing is clipped (tender.md 8.2).
+/// static: scales as calibrated, values beyond them are clipped (the paper). row_scaled: every row
+/// is divided by its own factor first, so nothing is clipped (tender.md 8.2).
 enum class TenderMode : std::uint8_t { static_scales, row_scaled };
 inline constexpr std::array<std::string_view, 2> kTenderModes = {"static", "row-scaled"};
 
@@ -43,8 +43,10 @@ void settle(TenderOptions& options);
 
 /// How a site's rows are rounded: the calibrated metadata of C row chunks.
 ///
-///     part tender_meta    int32 [6]        weight bits, activation bits, groups G, positions per chunk
-///                                          (0: one chunk), 1 if row-scaled, 1 if codes are unsigned
+///     part tender_meta    int32 [6]        weight bits, activation bits, groups G, positions per
+///     chunk
+///                                          (0: one chunk), 1 if row-scaled, 1 if codes are
+///                                          unsigned
 ///     part tender_tmax    float32 [C]      largest magnitude of the chunk (TMax)
 ///     part tender_bias    float32 [C, in]  what is taken off each channel; absent where nothing is
 ///     part tender_groups  uint8 [C, in]    group index i of each channel, 0 the smallest scale
@@ -68,8 +70,8 @@ struct TenderInput {
   std::size_t bytes() const;
 };
 
-/// What calibration has seen: least and largest value of each channel in each row chunk. Extremes do not
-/// depend on the order of the sequences.
+/// What calibration has seen: least and largest value of each channel in each row chunk. Extremes
+/// do not depend on the order of the sequences.
 class TenderCalibration {
  public:
   TenderCalibration(const SiteShape& shape, std::size_t chunk_rows);
@@ -86,8 +88,12 @@ class TenderCalibration {
   bool centre() const { return centre_; }
   bool nonnegative() const { return nonnegative_; }
   std::int64_t rows(std::size_t chunk) const { return rows_[chunk]; }
-  std::span<const float> least(std::size_t chunk) const { return {least_.data() + chunk * in_, in_}; }
-  std::span<const float> largest(std::size_t chunk) const { return {largest_.data() + chunk * in_, in_}; }
+  std::span<const float> least(std::size_t chunk) const {
+    return {least_.data() + chunk * in_, in_};
+  }
+  std::span<const float> largest(std::size_t chunk) const {
+    return {largest_.data() + chunk * in_, in_};
+  }
 
  private:
   void grow_to(std::size_t chunks);
@@ -101,15 +107,17 @@ class TenderCalibration {
   std::vector<float> largest_;      ///< [C, in]
 };
 
-/// Group index of a channel whose largest centred magnitude is `cmax` (tender.md 2.5): thresholds are
-/// tmax / 2^(groups - 1 - i), a value on a threshold belongs to it, and 0 takes everything below.
+/// Group index of a channel whose largest centred magnitude is `cmax` (tender.md 2.5): thresholds
+/// are tmax / 2^(groups - 1 - i), a value on a threshold belongs to it, and 0 takes everything
+/// below.
 std::uint8_t tender_group(float cmax, float tmax, int groups);
 
-/// Bias, TMax and groups from what was seen. @throws Error invalid_input (Q_CALIBRATION) if it is nothing
+/// Bias, TMax and groups from what was seen. @throws Error invalid_input (Q_CALIBRATION) if it is
+/// nothing
 TenderInput tender_input(const TenderCalibration& seen, const TenderOptions& options);
 
-/// The metadata as arithmetic. Groups that are empty at the bottom are dropped (tender.md 5.4), so the
-/// smallest occupied scale is the unit.
+/// The metadata as arithmetic. Groups that are empty at the bottom are dropped (tender.md 5.4), so
+/// the smallest occupied scale is the unit.
 RowRounding tender_rounding(const TenderInput& input);
 
 void save_tender_input(const TenderInput& input, PartSink& sink);
