@@ -24,15 +24,19 @@ void TokenMatcher::add(std::string_view pattern, std::size_t index) {
   ends_[node] = static_cast<std::int64_t>(index);
 }
 
-std::optional<std::pair<std::size_t, std::size_t>> TokenMatcher::match(std::string_view text) const {
-  std::optional<std::pair<std::size_t, std::size_t>> longest;
+void TokenMatcher::for_each_prefix(std::string_view text, FunctionRef<void(std::size_t, std::size_t)> sink) const {
   std::uint64_t node = 0;
   for (std::size_t at = 0; at < text.size(); ++at) {
     const std::uint64_t* next = edges_.find(node << 8U | static_cast<unsigned char>(text[at]));
-    if (next == nullptr) break;
+    if (next == nullptr) return;
     node = *next;
-    if (ends_[node] >= 0) longest.emplace(static_cast<std::size_t>(ends_[node]), at + 1);
+    if (ends_[node] >= 0) sink(static_cast<std::size_t>(ends_[node]), at + 1);
   }
+}
+
+std::optional<std::pair<std::size_t, std::size_t>> TokenMatcher::match(std::string_view text) const {
+  std::optional<std::pair<std::size_t, std::size_t>> longest;
+  for_each_prefix(text, [&](std::size_t index, std::size_t length) { longest.emplace(index, length); });
   return longest;
 }
 

@@ -38,6 +38,8 @@ class TokenMatcher {
   void add(std::string_view pattern, std::size_t index);
   /// The longest pattern at the front of `text`: its index and length.
   std::optional<std::pair<std::size_t, std::size_t>> match(std::string_view text) const;
+  /// Gives index and length of every pattern that `text` begins with, shortest first.
+  void for_each_prefix(std::string_view text, FunctionRef<void(std::size_t, std::size_t)> sink) const;
   /// Whether some pattern begins with this byte.
   bool may_begin(char byte) const { return begins_[static_cast<unsigned char>(byte)]; }
   bool empty() const { return nodes_ == 1; }

@@ -8,11 +8,29 @@
 namespace tender::text {
 namespace {
 
+/// Steps of a hostile file could each multiply the text; no real one makes it much longer.
+void check_growth(std::size_t before, std::size_t now) {
+  constexpr std::size_t kMostTimes = 64;
+  constexpr std::size_t kAlways = std::size_t{64} << 10U;
+  if (now <= kMostTimes * before + kAlways) return;
+  fail(ErrorKind::invalid_input,
+       {.code = "TK_GROWTH",
+        .item = "normalizer",
+        .found = fmt::format("{} bytes", now),
+        .expected = fmt::format("at most {} times {} bytes", kMostTimes, before),
+        .hint = "the tokenizer's normalizer is not fit for this text"},
+       "the normalizer makes {} bytes of {}", now, before);
+}
+
 class Sequence final : public Normalizer {
  public:
   explicit Sequence(std::vector<std::unique_ptr<Normalizer>> steps) : steps_(std::move(steps)) {}
   void apply(std::string& text, Place place, RegexScratch& scratch) const override {
-    for (const auto& step : steps_) step->apply(text, place, scratch);
+    const std::size_t before = text.size();
+    for (const auto& step : steps_) {
+      step->apply(text, place, scratch);
+      check_growth(before, text.size());
+    }
   }
 
  private:
@@ -53,6 +71,7 @@ class Replace final : public Normalizer {
       const auto match = pattern_.find(text, from, scratch);
       if (!match) break;
       out.append(text, done, match->begin - done).append(content_);
+      check_growth(text.size(), out.size());
       done = match->end;
       from = after(text, *match);
     }

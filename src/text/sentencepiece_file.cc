@@ -9,6 +9,7 @@
 #include "text/byte_level.h"
 #include "text/end_of_text.h"
 #include "text/hf_tokenizer_json.h"
+#include "text/unigram.h"
 
 namespace tender::text {
 namespace {
@@ -97,7 +98,7 @@ class Message {
         .file = file,
         .item = std::string(item),
         .found = std::string(found),
-        .expected = "a BPE model without a table of character changes",
+        .expected = "a BPE or unigram model without a table of character changes",
         .hint = "this build cannot run the model's tokenizer"},
        "{} {} is not supported", item, quote(found));
 }
@@ -108,6 +109,7 @@ struct Model {
   std::vector<float> scores;
   std::vector<PieceType> types;
   SentencePieceRules rules{.remove_extra_whitespaces = true};  // the format's default
+  bool unigram = true;  // the format's default
   std::int64_t unknown = 0;
   std::int64_t bos = 1;
   std::int64_t eos = 2;
@@ -145,7 +147,9 @@ void read_trainer(std::string_view bytes, const std::string& file, Model& model)
     if (message.field() == 42) model.eos = message.integer();
     if (message.field() == 43) model.padding = message.integer();
   }
-  if (type != 2) refuse_component(file, "model", type < std::size(kTypes) ? kTypes[type] : "of unknown type");
+  if (type != 1 && type != 2)
+    refuse_component(file, "model", type < std::size(kTypes) ? kTypes[type] : "of unknown type");
+  model.unigram = type == 1;
 }
 
 void read_normalizer(std::string_view bytes, const std::string& file, Model& model) {
@@ -161,14 +165,12 @@ void read_normalizer(std::string_view bytes, const std::string& file, Model& mod
 Model read_model(std::string_view bytes, const std::string& file) {
   Model model;
   Message message(bytes, file);
-  bool has_trainer = false;
   while (message.next()) {
     if (message.field() == 1) read_piece(message.data(), file, model);
-    if (message.field() == 2) read_trainer(message.data(), file, model), has_trainer = true;
+    if (message.field() == 2) read_trainer(message.data(), file, model);
     if (message.field() == 3) read_normalizer(message.data(), file, model);
   }
   if (model.pieces.empty()) message.refuse("no pieces");
-  if (!has_trainer) refuse_component(file, "model", "unigram");  // the format's default
   return model;
 }
 
@@ -236,7 +238,7 @@ Json sentencepiece_components(const SentencePieceRules& rules) {
 TokenizerParts read_sentencepiece_file(std::string_view bytes, const std::string& file) {
   const Model model = read_model(bytes, file);
   TokenizerParts parts;
-  parts.kind = "SentencePiece BPE";
+  parts.kind = model.unigram ? "SentencePiece unigram" : "SentencePiece BPE";
   parts.vocabulary = std::make_unique<Vocabulary>();
   add_pieces(model, file, parts);
   parts.special.unknown = special_id(model.unknown, model, file, "unk_id");
@@ -244,7 +246,10 @@ TokenizerParts read_sentencepiece_file(std::string_view bytes, const std::string
   parts.special.eos = special_id(model.eos, model, file, "eos_id");
   parts.special.padding = special_id(model.padding, model, file, "pad_id");
   add_components(sentencepiece_components(model.rules), file, parts);
-  parts.model = std::make_unique<ScoreBpe>(*parts.vocabulary, model.scores, model.types, parts.special.unknown);
+  if (model.unigram)
+    parts.model = std::make_unique<Unigram>(*parts.vocabulary, model.scores, model.types, parts.special.unknown);
+  else
+    parts.model = std::make_unique<ScoreBpe>(*parts.vocabulary, model.scores, model.types, parts.special.unknown);
   if (parts.special.bos) parts.prefix = {*parts.special.bos};
   return parts;
 }

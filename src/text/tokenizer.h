@@ -37,7 +37,8 @@ struct SpecialTokens {
 /// Turns text into the ids of the reference implementation and back. Immutable; any thread may use it.
 ///
 /// Any bytes are accepted (docs/tokenizers.md says what becomes of those that are no UTF-8). encode()
-/// fails only where a pattern of the tokenizer's own file exceeds its limits (invalid_input TK_REGEX).
+/// fails only where the tokenizer's own file asks for too much: a pattern that exceeds the limits of
+/// effort (invalid_input TK_REGEX), or a normalizer that multiplies the text (TK_GROWTH).
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
