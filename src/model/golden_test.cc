@@ -20,7 +20,7 @@ class GoldenModelTest : public ::testing::TestWithParam<const char*> {
 
 TEST_P(GoldenModelTest, AgreesWithTransformersWithinTheBoundOfFloat32) {
   for (std::size_t n = 0; n < golden_["sequences"].size(); ++n)
-    // the bound of the golden file: what relative errors of gamma_n in every sum can do to a logit
+    // the golden file says how it was found: what rounding errors of every sum can do to a logit
     EXPECT_LE(distance(run_model(*model_, ids(n)), golden_["logits"][n]),
               golden_["bound"].get<double>());
 }
