@@ -25,7 +25,8 @@ void check(int ok) {
 
 std::string sha256_of_file(const std::filesystem::path& path) {
   const MappedFile file(path);
-  const std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
+  const std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context(EVP_MD_CTX_new(),
+                                                                   EVP_MD_CTX_free);
   check(EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr));
   for (std::span<const std::byte> rest = file.bytes(); !rest.empty();) {
     const auto slice = rest.first(std::min(kSlice, rest.size()));

@@ -22,21 +22,28 @@ class Bench : public Command {
 
   void declare(CLI::App& app) override {
     app.add_option("model", model_, "GGUF file or Hugging Face directory")->required();
-    app.add_option("-p,--prompt-tokens", options_.prompt, "Tokens of the random prompt; 0 leaves prefill out")
+    app.add_option("-p,--prompt-tokens", options_.prompt,
+                   "Tokens of the random prompt; 0 leaves prefill out")
         ->capture_default_str();
-    app.add_option("-n,--generate", options_.generated, "Tokens to decode one by one; 0 leaves decoding out")
+    app.add_option("-n,--generate", options_.generated,
+                   "Tokens to decode one by one; 0 leaves decoding out")
         ->capture_default_str();
-    app.add_option("-r,--repetitions", options_.repetitions, "Runs after the warm-up")->capture_default_str();
+    app.add_option("-r,--repetitions", options_.repetitions, "Runs after the warm-up")
+        ->capture_default_str();
     app.add_option("--seed", options_.seed, "Of the random prompt")->capture_default_str();
-    app.footer("Medians of the runs, with the slowest and the fastest one. Example: tender bench model.gguf -p 512 -n 64 -t 2");
+    app.footer(
+        "Medians of the runs, with the slowest and the fastest one. Example: tender bench "
+        "model.gguf -p 512 -n 64 -t 2");
   }
 
   void run(Context& context) override {
     eval::validate(options_);
     const InterruptGuard guard;
     const auto checkpoint = io::open_checkpoint(model_);
-    const auto model = model::load_model(*checkpoint, host_isa(), context.pool(), context.progress());
-    const eval::SpeedResult result = eval::measure_speed(*model, options_, context.pool(), context.progress());
+    const auto model =
+        model::load_model(*checkpoint, host_isa(), context.pool(), context.progress());
+    const eval::SpeedResult result =
+        eval::measure_speed(*model, options_, context.pool(), context.progress());
     context.end_progress();
     OrderedJson json = eval::to_json(options_, result);
     eval::add_facts(*model, compress::source_name(*checkpoint), context.pool(), json);
@@ -46,10 +53,12 @@ class Bench : public Command {
 
  private:
   std::string table(const OrderedJson& json, const eval::SpeedResult& result) const {
-    std::string text = fmt::format("{:<22}{:>10}{:>10}{:>10}   tokens/s\n", "", "median", "min", "max");
+    std::string text =
+        fmt::format("{:<22}{:>10}{:>10}{:>10}   tokens/s\n", "", "median", "min", "max");
     const auto line = [&](const std::string& what, const eval::Rates& rates) {
       if (rates.values.empty()) return;
-      text += fmt::format("{:<22}{:>10.2f}{:>10.2f}{:>10.2f}\n", what, rates.median(), rates.least(), rates.most());
+      text += fmt::format("{:<22}{:>10.2f}{:>10.2f}{:>10.2f}\n", what, rates.median(),
+                          rates.least(), rates.most());
     };
     line(fmt::format("prefill, {} tokens", options_.prompt), result.prefill);
     line(fmt::format("decode, {} tokens", options_.generated), result.decode);

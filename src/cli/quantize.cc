@@ -35,7 +35,10 @@ DType float_dtype(const std::string& name) {
   if (name == "bf16") return DType::bf16;
   if (name == "f32") return DType::f32;
   fail(ErrorKind::invalid_argument,
-       {.code = "FLOAT_DTYPE", .item = "--float-dtype", .found = name, .expected = "f16, bf16 or f32"},
+       {.code = "FLOAT_DTYPE",
+        .item = "--float-dtype",
+        .found = name,
+        .expected = "f16, bf16 or f32"},
        "--float-dtype {}: expected f16, bf16 or f32", quote(name));
 }
 
@@ -45,7 +48,8 @@ class Quantize : public Command {
   std::string_view summary() const override { return "Make a small model out of a float one"; }
 
   void declare(CLI::App& app) override {
-    app.add_option("model", model_, "GGUF file or Hugging Face directory with float weights")->required();
+    app.add_option("model", model_, "GGUF file or Hugging Face directory with float weights")
+        ->required();
     app.add_option("output", output_, "Directory to write")->required();
     std::string methods = "Method:";
     for (const quant::MethodEntry& method : quant::all_methods())
@@ -53,18 +57,26 @@ class Quantize : public Command {
     methods.pop_back();
     app.add_option("--method", method_, methods)->required();
     declare_options(app);
-    app.add_option("--calibration", calibration_, "Text for calibration: plain text, or JSONL with a field \"text\"");
-    app.add_option("--samples", windows_.samples, "Windows of the text to use")->capture_default_str();
+    app.add_option("--calibration", calibration_,
+                   "Text for calibration: plain text, or JSONL with a field \"text\"");
+    app.add_option("--samples", windows_.samples, "Windows of the text to use")
+        ->capture_default_str();
     app.add_option("--seqlen", windows_.seqlen, "Tokens of a window")->capture_default_str();
-    app.add_option("--seed", windows_.seed, "Decides which windows (text) or documents (JSONL)")->capture_default_str();
-    app.add_option("--save-calibration", save_calibration_, "Keep what calibration has seen in this file");
-    app.add_option("--load-calibration", load_calibration_, "Take it from such a file instead of running the model");
-    app.add_option("--float-dtype", float_dtype_, "Type of matrices that stay float: f16, bf16 or f32")
+    app.add_option("--seed", windows_.seed, "Decides which windows (text) or documents (JSONL)")
+        ->capture_default_str();
+    app.add_option("--save-calibration", save_calibration_,
+                   "Keep what calibration has seen in this file");
+    app.add_option("--load-calibration", load_calibration_,
+                   "Take it from such a file instead of running the model");
+    app.add_option("--float-dtype", float_dtype_,
+                   "Type of matrices that stay float: f16, bf16 or f32")
         ->capture_default_str();
     app.add_flag("--replace-invalid", replace_invalid_, "Read bytes that are not UTF-8 as U+FFFD");
     app.add_flag("--force", force_, "Replace an output that exists");
-    app.footer("Example: tender quantize model.gguf out --method tender --weight-bits 8 --activation-bits 8 "
-               "--calibration text.txt");
+    app.footer(
+        "Example: tender quantize model.gguf out --method tender --weight-bits 8 --activation-bits "
+        "8 "
+        "--calibration text.txt");
   }
 
   void run(Context& context) override {
@@ -109,7 +121,8 @@ class Quantize : public Command {
     if (load_calibration_) request.load_calibration = *load_calibration_;
     if (save_calibration_) request.save_calibration = *save_calibration_;
     request.windows = windows_;
-    request.invalid_text = replace_invalid_ ? compress::InvalidText::replace : compress::InvalidText::refuse;
+    request.invalid_text =
+        replace_invalid_ ? compress::InvalidText::replace : compress::InvalidText::refuse;
     request.tool_version = kToolVersion;
     return request;
   }
@@ -118,9 +131,12 @@ class Quantize : public Command {
     Json options = Json::object();
     for (const auto& [option, value] : values_) {
       if (!value) continue;
-      if (std::ranges::find(method.options, option, &quant::OptionInfo::name) == method.options.end())
+      if (std::ranges::find(method.options, option, &quant::OptionInfo::name) ==
+          method.options.end())
         fail(ErrorKind::invalid_argument,
-             {.code = "OPTION_UNKNOWN", .item = flag_of(option), .found = flag_of(option),
+             {.code = "OPTION_UNKNOWN",
+              .item = flag_of(option),
+              .found = flag_of(option),
               .expected = "options of " + std::string(method.name),
               .hint = "tender quantize --help lists the options of each method"},
              "method {} has no option {}", method.name, flag_of(option));
@@ -135,12 +151,17 @@ class Quantize : public Command {
       return 8.0 * static_cast<double>(bytes) / static_cast<double>(report.parameters);
     };
     std::string text = fmt::format("{:<10}{:>12}{:>20}\n", "", "MiB", "bits per parameter");
-    text += fmt::format("{:<10}{:>12.1f}{:>20.3f}\n", "before", mib(report.source_bytes), bits(report.source_bytes));
-    text += fmt::format("{:<10}{:>12.1f}{:>20.3f}\n", "after", mib(report.stored_bytes), report.bits_per_weight_model());
+    text += fmt::format("{:<10}{:>12.1f}{:>20.3f}\n", "before", mib(report.source_bytes),
+                        bits(report.source_bytes));
+    text += fmt::format("{:<10}{:>12.1f}{:>20.3f}\n", "after", mib(report.stored_bytes),
+                        report.bits_per_weight_model());
     text += fmt::format("{} at {:.3f} bits per weight with {}; {} kept in {}\n",
-                        compress::listed_types(report.quantized_from, "matrix", "matrices"), report.bits_per_weight(),
-                        report.method, compress::listed_types(report.kept_from, "tensor", "tensors"), report.float_type);
-    text += fmt::format("{:.1f} s, {:.0f} MiB of memory at most\n", report.seconds, mib(report.peak_resident_bytes));
+                        compress::listed_types(report.quantized_from, "matrix", "matrices"),
+                        report.bits_per_weight(), report.method,
+                        compress::listed_types(report.kept_from, "tensor", "tensors"),
+                        report.float_type);
+    text += fmt::format("{:.1f} s, {:.0f} MiB of memory at most\n", report.seconds,
+                        mib(report.peak_resident_bytes));
     return text;
   }
 
@@ -166,7 +187,8 @@ class Quantize : public Command {
   std::string model_;
   std::string output_;
   std::string method_;
-  std::map<std::string, std::optional<std::string>> values_;  ///< option of a method → text of its flag
+  std::map<std::string, std::optional<std::string>>
+      values_;  ///< option of a method → text of its flag
   std::optional<std::string> calibration_;
   std::optional<std::string> save_calibration_;
   std::optional<std::string> load_calibration_;

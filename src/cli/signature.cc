@@ -16,8 +16,10 @@ class SignatureCommand : public Command {
   std::string_view summary() const override { return "Print what every method does, as a hash"; }
 
   void declare(CLI::App& app) override {
-    app.footer("One hash for each method, over packed bytes and 64 greedy tokens of a tiny model made from a seed,\n"
-               "computed by the scalar code. It changes only with what a method computes.");
+    app.footer(
+        "One hash for each method, over packed bytes and 64 greedy tokens of a tiny model made "
+        "from a seed,\n"
+        "computed by the scalar code. It changes only with what a method computes.");
   }
 
   void run(Context& context) override {

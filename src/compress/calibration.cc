@@ -31,7 +31,8 @@ class Observer : public model::SiteObserver {
   void observe(std::size_t site, const Rows& rows) override {
     calibration_.quantizer(site).observe(rows);
     for (std::size_t i = 0; i < kSampleRows; ++i)
-      if (window_ == i * windows_ / kSampleRows) keep(samples_[site], rows, (2 * i + 1) * rows.values.rows() / (2 * kSampleRows));
+      if (window_ == i * windows_ / kSampleRows)
+        keep(samples_[site], rows, (2 * i + 1) * rows.values.rows() / (2 * kSampleRows));
   }
 
  private:
@@ -49,7 +50,8 @@ class Observer : public model::SiteObserver {
 
 std::string described(const Fingerprint& fingerprint) {
   std::string text;
-  for (const auto& [key, value] : fingerprint) text += (text.empty() ? "" : ", ") + key + " " + value;
+  for (const auto& [key, value] : fingerprint)
+    text += (text.empty() ? "" : ", ") + key + " " + value;
   return text;
 }
 
@@ -57,8 +59,11 @@ Fingerprint read_fingerprint(const io::SafetensorsStructure& structure, const st
   const auto entry = structure.metadata.find(kMetadataKey);
   if (entry == structure.metadata.end())
     fail(ErrorKind::corrupt_file,
-         {.code = "CK_CALIBRATION", .file = file, .found = "no key tender_calibration in its metadata",
-          .expected = "a file that --save-calibration wrote", .hint = "give such a file"},
+         {.code = "CK_CALIBRATION",
+          .file = file,
+          .found = "no key tender_calibration in its metadata",
+          .expected = "a file that --save-calibration wrote",
+          .hint = "give such a file"},
          "is not a stored calibration");
   const Json json = parse_json(entry->second, file, "CK_CALIBRATION");
   Fingerprint fingerprint;
@@ -68,13 +73,19 @@ Fingerprint read_fingerprint(const io::SafetensorsStructure& structure, const st
   const std::string version = fingerprint[kVersionKey];
   if (version != kVersion)
     fail(ErrorKind::unsupported,
-         {.code = "CK_VERSION", .file = file, .item = kVersionKey, .found = version, .expected = kVersion,
+         {.code = "CK_VERSION",
+          .file = file,
+          .item = kVersionKey,
+          .found = version,
+          .expected = kVersion,
           .hint = "calibrate again with this version of tender"},
-         "is a calibration of format version {}: this build reads version {}", quote(version), kVersion);
+         "is a calibration of format version {}: this build reads version {}", quote(version),
+         kVersion);
   return fingerprint;
 }
 
-void check_fingerprint(const Fingerprint& found, const Fingerprint& expected, const std::string& file) {
+void check_fingerprint(const Fingerprint& found, const Fingerprint& expected,
+                       const std::string& file) {
   Fingerprint differs_found;
   Fingerprint differs_expected;
   for (const auto& [key, value] : expected) {
@@ -100,7 +111,8 @@ void check_fingerprint(const Fingerprint& found, const Fingerprint& expected, co
 Calibration::Calibration(const quant::MethodEntry& method, const std::string& options,
                          const model::ModelSpec& spec) {
   const Json parsed = Json::parse(options);
-  for (const model::SiteSpec& site : spec.sites) quantizers_.push_back(method.quantizer(parsed, site.shape));
+  for (const model::SiteSpec& site : spec.sites)
+    quantizers_.push_back(method.quantizer(parsed, site.shape));
   samples_.resize(spec.sites.size());
 }
 
@@ -111,7 +123,8 @@ void Calibration::observe(const model::Model& model, const CalibrationText& text
   const auto sequence = model.sequence(text.asked.seqlen);
   Matrix hidden;
   for (std::size_t w = 0; w < text.windows.size(); ++w) {
-    if (progress.cancelled()) fail(ErrorKind::io, {.code = "CANCELLED"}, "cancelled; nothing was written");
+    if (progress.cancelled())
+      fail(ErrorKind::io, {.code = "CANCELLED"}, "cancelled; nothing was written");
     observer.begin_window(w);
     sequence->truncate(0);
     const model::BatchItem item{sequence.get(), text.windows[w], text.windows[w].size() - 1};
@@ -125,8 +138,9 @@ void Calibration::forget(std::size_t site) {
   samples_[site] = {};
 }
 
-void save_calibration(const std::filesystem::path& path, Overwrite overwrite, const Calibration& calibration,
-                      const Fingerprint& fingerprint, const model::ModelSpec& spec) {
+void save_calibration(const std::filesystem::path& path, Overwrite overwrite,
+                      const Calibration& calibration, const Fingerprint& fingerprint,
+                      const model::ModelSpec& spec) {
   StoredParts parts;
   for (std::size_t s = 0; s < spec.sites.size(); ++s) {
     StoredParts::Sink sink(parts, spec.sites[s].name);
@@ -137,7 +151,8 @@ void save_calibration(const std::filesystem::path& path, Overwrite overwrite, co
   Json described = fingerprint;
   described[kVersionKey] = kVersion;
   const OutputDirectory side(path, overwrite);  // a place beside the file; never committed
-  io::write_safetensors(side.path(), std::move(tensors), {{kMetadataKey, to_text(described)}}, ~std::uint64_t{0});
+  io::write_safetensors(side.path(), std::move(tensors), {{kMetadataKey, to_text(described)}},
+                        ~std::uint64_t{0});
   std::filesystem::rename(side.path() / "model.safetensors", path);
 }
 
@@ -151,7 +166,8 @@ Fingerprint load_calibration(const std::filesystem::path& path, const Fingerprin
   for (const TensorInfo& tensor : structure.tensors) {
     const std::size_t dot = tensor.name.rfind('.');
     if (dot != std::string::npos)
-      index.add(std::string_view(tensor.name).substr(0, dot), std::string_view(tensor.name).substr(dot + 1), tensor);
+      index.add(std::string_view(tensor.name).substr(0, dot),
+                std::string_view(tensor.name).substr(dot + 1), tensor);
   }
   for (std::size_t s = 0; s < spec.sites.size(); ++s)
     calibration.quantizer(s).load_calibration(model::PartReader(index, spec.sites[s].name));

@@ -19,19 +19,21 @@ namespace tender::compress {
 
 /// A few of the rows that entered a site, to measure on what quantizing costs.
 struct SampleRows {
-  Matrix values;                         ///< [rows, in], the first `rows` filled
-  std::vector<std::int32_t> positions;   ///< [rows]
+  Matrix values;                        ///< [rows, in], the first `rows` filled
+  std::vector<std::int32_t> positions;  ///< [rows]
 };
 
 /// What calibration knows of every site of a model: one quantizer each, and some of the rows.
 class Calibration {
  public:
   /// @param options  of the method, as JSON
-  Calibration(const quant::MethodEntry& method, const std::string& options, const model::ModelSpec& spec);
+  Calibration(const quant::MethodEntry& method, const std::string& options,
+              const model::ModelSpec& spec);
 
   /// Runs the float model over the windows, each a sequence of its own.
   /// @throws Error invalid_input (CANCELLED)
-  void observe(const model::Model& model, const CalibrationText& text, ThreadPool& pool, Progress& progress);
+  void observe(const model::Model& model, const CalibrationText& text, ThreadPool& pool,
+               Progress& progress);
 
   std::size_t sites() const { return quantizers_.size(); }
   quant::SiteQuantizer& quantizer(std::size_t site) { return *quantizers_[site]; }
@@ -50,8 +52,9 @@ class Calibration {
 using Fingerprint = std::map<std::string, std::string>;
 
 /// Stores the calibration of all sites as a safetensors file that appears whole or not at all.
-void save_calibration(const std::filesystem::path& path, Overwrite overwrite, const Calibration& calibration,
-                      const Fingerprint& fingerprint, const model::ModelSpec& spec);
+void save_calibration(const std::filesystem::path& path, Overwrite overwrite,
+                      const Calibration& calibration, const Fingerprint& fingerprint,
+                      const model::ModelSpec& spec);
 
 /// Fills the quantizers from such a file.
 /// @param expected  what must be equal where it is named

@@ -74,7 +74,8 @@ void shuffle(std::vector<T>& items, Rng rng) {
 /// Tokens of the documents joined by a blank line. Only as many documents are tokenized as give
 /// `wanted` tokens; 8 bytes a token are more than most texts need, else all of it is done again.
 std::vector<text::TokenId> tokenize_documents(const std::vector<std::string>& documents,
-                                              const text::Tokenizer& tokenizer, std::size_t wanted) {
+                                              const text::Tokenizer& tokenizer,
+                                              std::size_t wanted) {
   for (std::size_t bytes = wanted * 8;; bytes *= 4) {
     std::string joined;
     std::size_t taken = 0;
@@ -126,12 +127,19 @@ void validate(const CalibrationWindows& asked) {
 }  // namespace
 
 OrderedJson CalibrationText::describe() const {
-  return {{"file", name},         {"sha256", sha256},     {"format", format},
-          {"documents", documents}, {"windows", windows.size()}, {"seqlen", asked.seqlen},
-          {"samples", asked.samples}, {"seed", asked.seed}, {"tokens", tokens()}};
+  return {{"file", name},
+          {"sha256", sha256},
+          {"format", format},
+          {"documents", documents},
+          {"windows", windows.size()},
+          {"seqlen", asked.seqlen},
+          {"samples", asked.samples},
+          {"seed", asked.seed},
+          {"tokens", tokens()}};
 }
 
-CalibrationText read_calibration_text(const std::filesystem::path& path, const text::Tokenizer& tokenizer,
+CalibrationText read_calibration_text(const std::filesystem::path& path,
+                                      const text::Tokenizer& tokenizer,
                                       const CalibrationWindows& asked, InvalidText invalid,
                                       Progress& progress) {
   validate(asked);

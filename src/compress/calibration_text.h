@@ -15,8 +15,8 @@ namespace tender::compress {
 
 /// How much of a text calibration sees.
 struct CalibrationWindows {
-  std::size_t samples = 64;   ///< windows, at least 1
-  std::size_t seqlen = 512;   ///< tokens of a window, at least 2
+  std::size_t samples = 64;  ///< windows, at least 1
+  std::size_t seqlen = 512;  ///< tokens of a window, at least 2
   std::uint64_t seed = 0;
 };
 
@@ -25,8 +25,8 @@ struct CalibrationWindows {
 /// A text is one stream, tokenized once with the tokenizer's own special tokens, cut into
 /// windows; `samples` of them are drawn with the seed and kept in the order of the text. The
 /// documents of a JSONL file are shuffled with the seed, joined by a blank line and tokenized as
-/// one stream, of which the first windows are taken (as in tender.md 3.1). No window is used twice and
-/// none is filled up: a text that is too short for all of them gives fewer, and says so.
+/// one stream, of which the first windows are taken (as in tender.md 3.1). No window is used twice
+/// and none is filled up: a text that is too short for all of them gives fewer, and says so.
 struct CalibrationText {
   std::vector<std::vector<text::TokenId>> windows;
   std::string name;           ///< of the file, without its folder
@@ -43,7 +43,8 @@ struct CalibrationText {
 /// Reads a text file, or JSONL (by its name, or because its first line is an object with `text`).
 /// @throws Error invalid_input (TXT_UTF8, TXT_TOO_SHORT, JSONL_LINE with the number of the line),
 ///         invalid_argument (SAMPLES, SEQLEN)
-CalibrationText read_calibration_text(const std::filesystem::path& path, const text::Tokenizer& tokenizer,
+CalibrationText read_calibration_text(const std::filesystem::path& path,
+                                      const text::Tokenizer& tokenizer,
                                       const CalibrationWindows& asked, InvalidText invalid,
                                       Progress& progress);
 

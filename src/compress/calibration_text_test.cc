@@ -14,11 +14,11 @@
 namespace tender::compress {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using ::tender::testing::ByteTokenizer;
 using ::tender::testing::TemporaryFolder;
 using ::tender::testing::write_text;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 /// Keeps what it was told.
 class Notes : public Progress {
@@ -68,7 +68,8 @@ TEST_F(CalibrationTextTest, ATextIsCutIntoWindowsAndTheTailIsDropped) {
 
 TEST_F(CalibrationTextTest, DrawnWindowsAreDifferentOrderedAndDecidedByTheSeed) {
   std::string content;
-  for (int i = 0; i < 100; ++i) content += {static_cast<char>('0' + i / 10), static_cast<char>('0' + i % 10)};
+  for (int i = 0; i < 100; ++i)
+    content += {static_cast<char>('0' + i / 10), static_cast<char>('0' + i % 10)};
   std::set<std::string> draws;
   for (std::uint64_t seed = 0; seed < 8; ++seed) {
     const auto text = read(content, {.samples = 10, .seqlen = 2, .seed = seed});
@@ -88,7 +89,8 @@ TEST_F(CalibrationTextTest, DrawnWindowsAreDifferentOrderedAndDecidedByTheSeed) 
 }
 
 TEST_F(CalibrationTextTest, DocumentsOfJsonlAreShuffledAndJoinedByABlankLine) {
-  const std::string content = "{\"text\": \"aa\"}\n\n{\"text\": \"bb\", \"id\": 7}\n{\"text\": \"cc\"}";
+  const std::string content =
+      "{\"text\": \"aa\"}\n\n{\"text\": \"bb\", \"id\": 7}\n{\"text\": \"cc\"}";
   std::set<std::string> orders;
   for (std::uint64_t seed = 0; seed < 40; ++seed) {
     const auto text = read(content, {.samples = 1, .seqlen = 10, .seed = seed}, "c.jsonl");
@@ -96,8 +98,8 @@ TEST_F(CalibrationTextTest, DocumentsOfJsonlAreShuffledAndJoinedByABlankLine) {
     EXPECT_EQ(text.format, "jsonl");
     orders.insert(as_text(text.windows.at(0)));
   }
-  EXPECT_THAT(orders, ElementsAre("aa\n\nbb\n\ncc", "aa\n\ncc\n\nbb", "bb\n\naa\n\ncc", "bb\n\ncc\n\naa",
-                                  "cc\n\naa\n\nbb", "cc\n\nbb\n\naa"));
+  EXPECT_THAT(orders, ElementsAre("aa\n\nbb\n\ncc", "aa\n\ncc\n\nbb", "bb\n\naa\n\ncc",
+                                  "bb\n\ncc\n\naa", "cc\n\naa\n\nbb", "cc\n\nbb\n\naa"));
 }
 
 TEST_F(CalibrationTextTest, JsonlIsKnownByItsFirstLineUnderAnyName) {
@@ -107,10 +109,11 @@ TEST_F(CalibrationTextTest, JsonlIsKnownByItsFirstLineUnderAnyName) {
 
 TEST_F(CalibrationTextTest, ABrokenLineOfJsonlIsNamedByItsNumber) {
   const std::string good = "{\"text\": \"abcdefgh\"}\n";
-  for (const std::string bad : {"{\"text\": \"ab", "[1]", "7", "{\"content\": \"x\"}", "{\"text\": 3}",
-                                "{\"text\": \"a\\u0000\"}", "{\"text\": \"\\ud800\"}",
-                                "{\"text\": \"a\", \"text\": \"b\"}"}) {
-    const Error error = refused(good + "\n" + bad + "\n" + good, {.samples = 1, .seqlen = 4}, "c.jsonl");
+  for (const std::string bad : {"{\"text\": \"ab", "[1]", "7", "{\"content\": \"x\"}",
+                                "{\"text\": 3}", "{\"text\": \"a\\u0000\"}",
+                                "{\"text\": \"\\ud800\"}", "{\"text\": \"a\", \"text\": \"b\"}"}) {
+    const Error error =
+        refused(good + "\n" + bad + "\n" + good, {.samples = 1, .seqlen = 4}, "c.jsonl");
     EXPECT_EQ(error.code(), "JSONL_LINE") << bad;
     EXPECT_EQ(error.kind(), ErrorKind::invalid_input);
     EXPECT_EQ(error.details().item, "line 3") << bad;
@@ -119,8 +122,11 @@ TEST_F(CalibrationTextTest, ABrokenLineOfJsonlIsNamedByItsNumber) {
 }
 
 TEST_F(CalibrationTextTest, ATextTooShortForOneWindowIsRefused) {
-  for (const auto& [content, name] : std::vector<std::pair<std::string, std::string>>{
-           {"", "c.txt"}, {"abc", "c.txt"}, {"", "c.jsonl"}, {"{\"text\": \"abc\"}\n", "c.jsonl"}}) {
+  for (const auto& [content, name] :
+       std::vector<std::pair<std::string, std::string>>{{"", "c.txt"},
+                                                        {"abc", "c.txt"},
+                                                        {"", "c.jsonl"},
+                                                        {"{\"text\": \"abc\"}\n", "c.jsonl"}}) {
     const Error error = refused(content, {.samples = 2, .seqlen = 4}, name);
     EXPECT_EQ(error.code(), "TXT_TOO_SHORT") << content;
     EXPECT_FALSE(error.details().hint.empty());
@@ -128,9 +134,13 @@ TEST_F(CalibrationTextTest, ATextTooShortForOneWindowIsRefused) {
 }
 
 TEST_F(CalibrationTextTest, BytesThatAreNoTextAreRefusedWithTheirOffset) {
-  for (const auto& [content, offset] : std::vector<std::pair<std::string, std::size_t>>{
-           {"abc\xff", 3}, {"\x80", 0}, {std::string("ab\0c", 4), 2}, {"caf\xc3", 3},
-           {"\xed\xa0\x80", 0}, {std::string("\0\xff", 2), 0}}) {
+  for (const auto& [content, offset] :
+       std::vector<std::pair<std::string, std::size_t>>{{"abc\xff", 3},
+                                                        {"\x80", 0},
+                                                        {std::string("ab\0c", 4), 2},
+                                                        {"caf\xc3", 3},
+                                                        {"\xed\xa0\x80", 0},
+                                                        {std::string("\0\xff", 2), 0}}) {
     const Error error = refused(content, {.samples = 1, .seqlen = 2});
     EXPECT_EQ(error.code(), "TXT_UTF8");
     EXPECT_EQ(error.details().offset, offset);
@@ -139,9 +149,12 @@ TEST_F(CalibrationTextTest, BytesThatAreNoTextAreRefusedWithTheirOffset) {
 }
 
 TEST_F(CalibrationTextTest, OnRequestBytesThatAreNoTextAreReadAsU_FFFD) {
-  const auto text = read(std::string("a\xff") + std::string("\0b\xc3", 3) + "c", {.samples = 1, .seqlen = 12},
-                         "c.txt", InvalidText::replace);
-  EXPECT_EQ(as_text(text.windows.at(0)), "a\xef\xbf\xbd\xef\xbf\xbd" "b\xef\xbf\xbd" "c");
+  const auto text = read(std::string("a\xff") + std::string("\0b\xc3", 3) + "c",
+                         {.samples = 1, .seqlen = 12}, "c.txt", InvalidText::replace);
+  EXPECT_EQ(as_text(text.windows.at(0)),
+            "a\xef\xbf\xbd\xef\xbf\xbd"
+            "b\xef\xbf\xbd"
+            "c");
   EXPECT_THAT(notes_.text, HasSubstr("3 bytes"));
 }
 
@@ -152,7 +165,8 @@ TEST_F(CalibrationTextTest, CarriageReturnsAreKeptAndReported) {
 }
 
 TEST_F(CalibrationTextTest, ValuesWithoutMeaningAreToldBeforeTheFileIsOpened) {
-  for (const CalibrationWindows& asked : {CalibrationWindows{.samples = 0}, CalibrationWindows{.seqlen = 1}}) {
+  for (const CalibrationWindows& asked :
+       {CalibrationWindows{.samples = 0}, CalibrationWindows{.seqlen = 1}}) {
     try {
       read_calibration_text("/no/such/file", tokenizer_, asked, InvalidText::refuse, notes_);
       ADD_FAILURE();

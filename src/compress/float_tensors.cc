@@ -30,7 +30,8 @@ Extent extent_of(const TensorInfo& tensor) {
 void for_each_slice(const model::WeightReader& weights, const std::string& name,
                     const std::function<void(std::size_t, MatrixView<const float>)>& visit) {
   const Extent extent = extent_of(weights.stored(name));
-  const std::size_t step = std::max<std::size_t>(1, kSliceElements / std::max<std::size_t>(1, extent.cols));
+  const std::size_t step =
+      std::max<std::size_t>(1, kSliceElements / std::max<std::size_t>(1, extent.cols));
   Matrix slice;
   for (std::size_t first = 0; first < extent.rows; first += step) {
     slice.resize(std::min(step, extent.rows - first), extent.cols);
@@ -40,7 +41,8 @@ void for_each_slice(const model::WeightReader& weights, const std::string& name,
   weights.release(name);
 }
 
-[[noreturn]] void refuse_value(const std::string& name, std::size_t row, std::size_t col, float value) {
+[[noreturn]] void refuse_value(const std::string& name, std::size_t row, std::size_t col,
+                               float value) {
   const std::string found = std::isnan(value) ? "NaN" : value > 0 ? "+infinity" : "-infinity";
   fail(ErrorKind::invalid_input,
        {.code = "Q_NONFINITE",
@@ -51,7 +53,8 @@ void for_each_slice(const model::WeightReader& weights, const std::string& name,
        "{} of {} at [{}, {}]: weights must be finite", found, quote(name), row, col);
 }
 
-[[noreturn]] void refuse_range(const std::string& name, std::size_t row, std::size_t col, float value) {
+[[noreturn]] void refuse_range(const std::string& name, std::size_t row, std::size_t col,
+                               float value) {
   fail(ErrorKind::invalid_input,
        {.code = "FLOAT_RANGE",
         .item = name,
@@ -61,7 +64,8 @@ void for_each_slice(const model::WeightReader& weights, const std::string& name,
        "{} of {} at [{}, {}] is too large for float16", value, quote(name), row, col);
 }
 
-void check_values(const std::string& name, std::size_t first, MatrixView<const float> rows, float limit) {
+void check_values(const std::string& name, std::size_t first, MatrixView<const float> rows,
+                  float limit) {
   for (std::size_t r = 0; r < rows.rows(); ++r)
     for (std::size_t c = 0; c < rows.cols(); ++c) {
       const float value = rows(r, c);
@@ -91,7 +95,8 @@ void put_converted(MatrixView<const float> rows, Convert convert,
 
 }  // namespace
 
-std::vector<std::string> remaining_float(const model::ModelSpec& spec, const model::WeightReader& weights) {
+std::vector<std::string> remaining_float(const model::ModelSpec& spec,
+                                         const model::WeightReader& weights) {
   const std::set<std::string> quantized = quantized_weights(spec);
   std::vector<std::string> names;
   for (const model::TensorSpec& tensor : spec.tensors)
@@ -99,13 +104,14 @@ std::vector<std::string> remaining_float(const model::ModelSpec& spec, const mod
   return names;
 }
 
-void check_weights(const model::ModelSpec& spec, const model::WeightReader& weights, DType stored_as,
-                   Progress& progress) {
+void check_weights(const model::ModelSpec& spec, const model::WeightReader& weights,
+                   DType stored_as, Progress& progress) {
   const std::set<std::string> quantized = quantized_weights(spec);
   std::size_t done = 0;
   for (const model::TensorSpec& tensor : spec.tensors) {
     if (weights.has(tensor.name)) {
-      const bool narrow = stored_as == DType::f16 && tensor.shape.size() > 1 && !quantized.contains(tensor.name);
+      const bool narrow =
+          stored_as == DType::f16 && tensor.shape.size() > 1 && !quantized.contains(tensor.name);
       const float limit = narrow ? kHalfLimit : std::numeric_limits<float>::infinity();
       for_each_slice(weights, tensor.name, [&](std::size_t first, MatrixView<const float> rows) {
         check_values(tensor.name, first, rows, limit);
@@ -115,15 +121,19 @@ void check_weights(const model::ModelSpec& spec, const model::WeightReader& weig
   }
 }
 
-io::TensorToWrite float_tensor(const model::WeightReader& weights, const std::string& name, DType type) {
+io::TensorToWrite float_tensor(const model::WeightReader& weights, const std::string& name,
+                               DType type) {
   const TensorInfo& tensor = weights.stored(name);
   const DType stored = tensor.shape.size() == 1 ? DType::f32 : type;
   require(std::ranges::find(kFloatTypes, stored) != std::end(kFloatTypes), "a float type");
   return {name, stored, tensor.shape, [&weights, name, stored](const auto& put) {
             for_each_slice(weights, name, [&](std::size_t, MatrixView<const float> rows) {
-              if (stored == DType::f16) return put_converted<std::uint16_t>(rows, float_to_half, put);
-              if (stored == DType::bf16) return put_converted<std::uint16_t>(rows, float_to_bf16, put);
-              put_converted<float>(rows, [](float value) { return value; }, put);
+              if (stored == DType::f16)
+                return put_converted<std::uint16_t>(rows, float_to_half, put);
+              if (stored == DType::bf16)
+                return put_converted<std::uint16_t>(rows, float_to_bf16, put);
+              put_converted<float>(
+                  rows, [](float value) { return value; }, put);
             });
           }};
 }

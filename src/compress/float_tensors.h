@@ -14,17 +14,21 @@ constexpr DType kFloatTypes[] = {DType::f16, DType::bf16, DType::f32};
 
 /// Names of all float tensors that a quantized model keeps: those of no quantized linear layer's
 /// weight, in the order of the architecture.
-std::vector<std::string> remaining_float(const model::ModelSpec& spec, const model::WeightReader& weights);
+std::vector<std::string> remaining_float(const model::ModelSpec& spec,
+                                         const model::WeightReader& weights);
 
-/// Reads every tensor once and refuses what could not be stored or quantized later, before hours of work.
+/// Reads every tensor once and refuses what could not be stored or quantized later, before hours of
+/// work.
 /// @param stored_as  for matrices that stay float
-/// @throws Error invalid_input: Q_NONFINITE (NaN or infinity, with tensor and position), FLOAT_RANGE (a
+/// @throws Error invalid_input: Q_NONFINITE (NaN or infinity, with tensor and position),
+/// FLOAT_RANGE (a
 ///         number too large for float16)
-void check_weights(const model::ModelSpec& spec, const model::WeightReader& weights, DType stored_as,
-                   Progress& progress);
+void check_weights(const model::ModelSpec& spec, const model::WeightReader& weights,
+                   DType stored_as, Progress& progress);
 
-/// A float tensor as it is stored: matrices in `type`, vectors (norms, biases) in float32. Rows are read
-/// when their turn comes. `weights` outlives the result.
-io::TensorToWrite float_tensor(const model::WeightReader& weights, const std::string& name, DType type);
+/// A float tensor as it is stored: matrices in `type`, vectors (norms, biases) in float32. Rows are
+/// read when their turn comes. `weights` outlives the result.
+io::TensorToWrite float_tensor(const model::WeightReader& weights, const std::string& name,
+                               DType type);
 
 }  // namespace tender::compress

@@ -7,7 +7,8 @@
 
 namespace tender::compress {
 
-double relative_error(const quant::PackedSite& site, std::size_t linear, MatrixView<const float> w) {
+double relative_error(const quant::PackedSite& site, std::size_t linear,
+                      MatrixView<const float> w) {
   Matrix kept(w.rows(), w.cols());
   site.dequantize(linear, kept.view());
   double signal = 0;
@@ -29,7 +30,8 @@ std::optional<double> output_sqnr(const SampleRows& sample, MatrixView<const flo
   if (rows == 0) return std::nullopt;
   require(got.rows() == rows && got.cols() == w.rows() && sample.values.cols() == w.cols(),
           "got[rows, out] = x[rows, in] * W[out, in]^T");
-  std::vector<double> across(w.cols() * rows);  // [in, rows], so that one pass over W serves all rows
+  std::vector<double> across(w.cols() *
+                             rows);  // [in, rows], so that one pass over W serves all rows
   for (std::size_t r = 0; r < rows; ++r)
     for (std::size_t k = 0; k < w.cols(); ++k) across[k * rows + r] = sample.values(r, k);
   double signal = 0;
@@ -38,7 +40,8 @@ std::optional<double> output_sqnr(const SampleRows& sample, MatrixView<const flo
   for (std::size_t n = 0; n < w.rows(); ++n) {
     std::fill(exact.begin(), exact.end(), 0.0);
     for (std::size_t k = 0; k < w.cols(); ++k)
-      for (std::size_t r = 0; r < rows; ++r) exact[r] += static_cast<double>(w(n, k)) * across[k * rows + r];
+      for (std::size_t r = 0; r < rows; ++r)
+        exact[r] += static_cast<double>(w(n, k)) * across[k * rows + r];
     for (std::size_t r = 0; r < rows; ++r) {
       const double off = exact[r] - static_cast<double>(got(r, n));
       signal += exact[r] * exact[r];

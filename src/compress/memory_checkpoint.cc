@@ -10,8 +10,9 @@
 namespace tender::compress {
 namespace {
 
-/// Shared memory without a file. Readers of a checkpoint give its pages back (MappedFile::release), which
-/// would turn private memory into zeros; shared memory keeps its contents, as a mapped file does.
+/// Shared memory without a file. Readers of a checkpoint give its pages back (MappedFile::release),
+/// which would turn private memory into zeros; shared memory keeps its contents, as a mapped file
+/// does.
 class SharedBytes {
  public:
   explicit SharedBytes(const std::vector<std::byte>& bytes) : size_(bytes.size()) {
@@ -34,12 +35,15 @@ class SharedBytes {
 };
 
 /// All tensors one after another; where each begins is put into `starts`.
-std::vector<std::byte> written(const std::vector<io::TensorToWrite>& tensors, std::vector<std::size_t>& starts) {
+std::vector<std::byte> written(const std::vector<io::TensorToWrite>& tensors,
+                               std::vector<std::size_t>& starts) {
   std::vector<std::byte> all;
   for (const io::TensorToWrite& tensor : tensors) {
     all.resize((all.size() + 63) / 64 * 64);
     starts.push_back(all.size());
-    tensor.write([&](std::span<const std::byte> piece) { all.insert(all.end(), piece.begin(), piece.end()); });
+    tensor.write([&](std::span<const std::byte> piece) {
+      all.insert(all.end(), piece.begin(), piece.end());
+    });
   }
   return all;
 }
@@ -48,11 +52,13 @@ std::vector<std::byte> written(const std::vector<io::TensorToWrite>& tensors, st
 
 class MemoryCheckpoint::Source : public TensorSource {
  public:
-  explicit Source(const std::vector<io::TensorToWrite>& tensors) : bytes_(written(tensors, starts_)) {
+  explicit Source(const std::vector<io::TensorToWrite>& tensors)
+      : bytes_(written(tensors, starts_)) {
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       const io::TensorToWrite& tensor = tensors[i];
       const std::size_t size = element_count(tensor.shape).value() * traits(tensor.type).bits / 8;
-      infos_.push_back({tensor.name, tensor.type, tensor.shape, bytes_.bytes().subspan(starts_[i], size)});
+      infos_.push_back(
+          {tensor.name, tensor.type, tensor.shape, bytes_.bytes().subspan(starts_[i], size)});
     }
   }
   std::span<const TensorInfo> tensors() const override { return infos_; }
@@ -68,8 +74,10 @@ class MemoryCheckpoint::Source : public TensorSource {
   std::vector<TensorInfo> infos_;
 };
 
-MemoryCheckpoint::MemoryCheckpoint(const std::string& config, const std::vector<io::TensorToWrite>& tensors)
-    : config_(std::make_unique<Json>(Json::parse(config))), source_(std::make_unique<Source>(tensors)) {
+MemoryCheckpoint::MemoryCheckpoint(const std::string& config,
+                                   const std::vector<io::TensorToWrite>& tensors)
+    : config_(std::make_unique<Json>(Json::parse(config))),
+      source_(std::make_unique<Source>(tensors)) {
   path_ = "memory";
 }
 

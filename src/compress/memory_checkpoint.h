@@ -11,7 +11,8 @@
 
 namespace tender::compress {
 
-/// A checkpoint that never was on disk: config.json and tensors, as a Hugging Face directory has them.
+/// A checkpoint that never was on disk: config.json and tensors, as a Hugging Face directory has
+/// them.
 class MemoryCheckpoint : public io::Checkpoint {
  public:
   /// @param config   config.json as text

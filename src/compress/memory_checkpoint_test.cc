@@ -17,11 +17,14 @@ std::vector<float> numbers(std::size_t count, float first) {
 }
 
 io::TensorToWrite tensor_of(const std::string& name, std::vector<float> values) {
-  return {name, DType::f32, {values.size()}, [values](const auto& put) { put(std::as_bytes(std::span(values))); }};
+  return {name, DType::f32, {values.size()}, [values](const auto& put) {
+            put(std::as_bytes(std::span(values)));
+          }};
 }
 
 TEST(MemoryCheckpointTest, GivesTensorsAndConfigBack) {
-  const MemoryCheckpoint checkpoint(R"({"width": 3})", {tensor_of("a", numbers(3, 1)), tensor_of("b", numbers(5, 7))});
+  const MemoryCheckpoint checkpoint(R"({"width": 3})",
+                                    {tensor_of("a", numbers(3, 1)), tensor_of("b", numbers(5, 7))});
   EXPECT_EQ(checkpoint.config()->at("width"), 3);
   ASSERT_EQ(checkpoint.tensors().tensors().size(), 2U);
   const TensorInfo* b = checkpoint.tensors().find("b");

@@ -18,8 +18,8 @@ namespace tender::compress {
 /// What to do to a model; recipes are data.
 struct Recipe {
   std::string method;
-  std::string options = "{}";      ///< of the method, as JSON; what is not named has its default
-  DType float_type = DType::f16;   ///< of matrices that stay float; vectors are always float32
+  std::string options = "{}";     ///< of the method, as JSON; what is not named has its default
+  DType float_type = DType::f16;  ///< of matrices that stay float; vectors are always float32
 };
 
 struct QuantizeRequest {
@@ -35,17 +35,18 @@ struct QuantizeRequest {
 };
 
 /// Refuses what is wrong with a request whatever the model is.
-/// @throws Error invalid_argument: METHOD_UNKNOWN, OPTION_…, CALIBRATION_NEEDED, CALIBRATION_CONFLICT,
+/// @throws Error invalid_argument: METHOD_UNKNOWN, OPTION_…, CALIBRATION_NEEDED,
+/// CALIBRATION_CONFLICT,
 ///         SAMPLES, SEQLEN, FLOAT_DTYPE
 void validate(const QuantizeRequest& request);
 
-/// Quantizes the linear layers of a model and writes a Hugging Face style directory, which appears whole
-/// or not at all: weights, config.json, tokenizer files, tender_report.json, README.md.
+/// Quantizes the linear layers of a model and writes a Hugging Face style directory, which appears
+/// whole or not at all: weights, config.json, tokenizer files, tender_report.json, README.md.
 ///
 /// Files depend on model, recipe, text and seed alone; times stand in the report only.
 /// @throws Error as validate(), and invalid_input (Q_NONFINITE, FLOAT_RANGE, Q_ALREADY, CANCELLED,
 ///         CK_FINGERPRINT), io (IO_…), those of reading the model and the text
-Report quantize(const io::Checkpoint& checkpoint, const QuantizeRequest& request, Isa isa, ThreadPool& pool,
-                Progress& progress);
+Report quantize(const io::Checkpoint& checkpoint, const QuantizeRequest& request, Isa isa,
+                ThreadPool& pool, Progress& progress);
 
 }  // namespace tender::compress

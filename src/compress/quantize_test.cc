@@ -20,10 +20,10 @@ namespace tender::compress {
 namespace {
 
 namespace fs = std::filesystem;
-using ::testing::HasSubstr;
 using ::tender::testing::read_text;
 using ::tender::testing::TemporaryFolder;
 using ::tender::testing::write_text;
+using ::testing::HasSubstr;
 
 /// Keeps what it was told; may ask to stop.
 class Notes : public Progress {
@@ -105,7 +105,8 @@ TEST_F(QuantizeTest, WritesADirectoryThatLoadsAndSaysWhatItIs) {
     const auto checkpoint = io::open_checkpoint(folder_ / name);
     ThreadPool pool(1);
     const auto loaded = model::load_model(*checkpoint, host_isa(), pool, notes_);
-    for (std::size_t s = 0; s < loaded->sites().size(); ++s) EXPECT_EQ(loaded->site(s).method(), method.name);
+    for (std::size_t s = 0; s < loaded->sites().size(); ++s)
+      EXPECT_EQ(loaded->site(s).method(), method.name);
     const Json config = Json::parse(read_text(folder_ / name / "config.json"));
     EXPECT_EQ(config["quantization_config"]["quant_method"], name);
     EXPECT_EQ(config["quantization_config"]["format_version"], 1);
@@ -113,8 +114,8 @@ TEST_F(QuantizeTest, WritesADirectoryThatLoadsAndSaysWhatItIs) {
     EXPECT_EQ(config["quantization_config"]["ignore"], Json({"lm_head"}));
     EXPECT_EQ(config["hidden_size"], 48);
     EXPECT_EQ(config["torch_dtype"], "float16");
-    for (const char* file : {"model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json",
-                             "tender_report.json", "README.md"})
+    for (const char* file : {"model.safetensors", "tokenizer.json", "tokenizer_config.json",
+                             "generation_config.json", "tender_report.json", "README.md"})
       EXPECT_TRUE(fs::exists(folder_ / name / file)) << file;
     EXPECT_EQ(read_text(folder_ / name / "tokenizer.json"), read_text(model() / "tokenizer.json"));
     EXPECT_EQ(report.layers.size(), 2U * 7U);
@@ -132,8 +133,10 @@ TEST_F(QuantizeTest, AllFilesButTheReportAreTheSameForAnyThreadsAndInstructionSe
     for (const std::size_t threads : {1U, 3U})
       for (const char* isa : {"scalar", "avx2", "native"}) {
         const std::string again = name + std::to_string(count++);
-        run(request(again, name), threads, allowed_isa(isa) == Isa::scalar || contains(host_isa(), allowed_isa(isa))
-                                               ? allowed_isa(isa) : host_isa());
+        run(request(again, name), threads,
+            allowed_isa(isa) == Isa::scalar || contains(host_isa(), allowed_isa(isa))
+                ? allowed_isa(isa)
+                : host_isa());
         auto files = files_of(folder_ / again);
         files.erase("tender_report.json");
         for (const auto& [file, content] : first)
@@ -148,7 +151,8 @@ TEST_F(QuantizeTest, AnotherSeedShowsOtherWindowsAndMayGiveOtherBytes) {
   auto other = request("b");
   other.windows.seed = 4;
   run(other);
-  EXPECT_NE(read_text(folder_ / "a" / "model.safetensors"), read_text(folder_ / "b" / "model.safetensors"));
+  EXPECT_NE(read_text(folder_ / "a" / "model.safetensors"),
+            read_text(folder_ / "b" / "model.safetensors"));
 }
 
 TEST_F(QuantizeTest, TheReportAccountsForEveryByte) {
@@ -170,8 +174,9 @@ TEST_F(QuantizeTest, TheReportAccountsForEveryByte) {
   EXPECT_EQ(weights, 2U * (48 * 48 + 2 * 24 * 48 + 48 * 48 + 3 * 88 * 48));
   EXPECT_DOUBLE_EQ(json["totals"]["bits_per_weight"].get<double>(),
                    8.0 * static_cast<double>(packed) / static_cast<double>(weights));
-  EXPECT_DOUBLE_EQ(json["totals"]["bits_per_weight_model"].get<double>(),
-                   8.0 * static_cast<double>(report.stored_bytes) / static_cast<double>(report.parameters));
+  EXPECT_DOUBLE_EQ(
+      json["totals"]["bits_per_weight_model"].get<double>(),
+      8.0 * static_cast<double>(report.stored_bytes) / static_cast<double>(report.parameters));
   EXPECT_EQ(json["source"]["files"][0]["sha256"], sha256_of_file(model() / "model.safetensors"));
   EXPECT_EQ(json["source"]["quantized_from"], Json({{"F32", 14}}));
   EXPECT_EQ(json["calibration"]["sha256"], sha256_of_file(text()));
@@ -182,7 +187,8 @@ TEST_F(QuantizeTest, TheReportAccountsForEveryByte) {
 
 TEST_F(QuantizeTest, ErrorsAreSmallAtEightBitsAndLargerAtFour) {
   // One scale per output channel: the step is max|w| / 127 or / 7, so a uniform rounding error is
-  // step / sqrt(12). Of near-normal rows of 48 to 88 weights max|w| is about 2.4 spreads: 0.0055 and 0.1.
+  // step / sqrt(12). Of near-normal rows of 48 to 88 weights max|w| is about 2.4 spreads: 0.0055
+  // and 0.1.
   const Report eight = run(request("w8", "tender", R"({"weight_bits": 8})"));
   const Report four = run(request("w4", "tender", R"({"weight_bits": 4})"));
   for (std::size_t l = 0; l < eight.layers.size(); ++l) {
@@ -222,15 +228,18 @@ TEST_F(QuantizeTest, MatricesThatStayFloatHaveTheTypeThatWasAskedForAndVectorsAr
 TEST_F(QuantizeTest, AnUntiedHeadStaysFloat) {
   testing::write_tiny_model(model(), {.tied_head = false});
   run(request("out"));
-  EXPECT_EQ(io::open_checkpoint(folder_ / "out")->tensors().find("lm_head.weight")->type, DType::f16);
+  EXPECT_EQ(io::open_checkpoint(folder_ / "out")->tensors().find("lm_head.weight")->type,
+            DType::f16);
 }
 
 TEST_F(QuantizeTest, WeightsThatAreNotFiniteAreRefusedWithTensorAndPosition) {
-  for (const auto& [tensor, index, where] : std::vector<std::tuple<std::string, std::size_t, std::string>>{
+  for (const auto& [tensor, index, where] :
+       std::vector<std::tuple<std::string, std::size_t, std::string>>{
            {"model.layers.1.mlp.down_proj.weight", 88 * 2 + 5, "[2, 5]"},
            {"model.embed_tokens.weight", 48 * 100 + 47, "[100, 47]"},
            {"model.norm.weight", 7, "[0, 7]"}}) {
-    for (const float value : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    for (const float value :
+         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
       testing::write_tiny_model(model());
       poke(tensor, index, value);
       const Error error = refused(request("out"));
@@ -333,7 +342,8 @@ TEST_F(QuantizeTest, CancelledInAnyPhaseNothingIsLeftBehind) {
     notes_.stopped = false;
     EXPECT_EQ(refused(request("out")).code(), "CANCELLED") << phase;
     std::set<std::string> names;
-    for (const auto& entry : fs::directory_iterator(folder_.path())) names.insert(entry.path().filename());
+    for (const auto& entry : fs::directory_iterator(folder_.path()))
+      names.insert(entry.path().filename());
     EXPECT_EQ(names, (std::set<std::string>{"calibration.txt", "tiny"}));
   }
 }

@@ -48,7 +48,8 @@ OrderedJson source_json(const Report& report) {
 std::vector<const LayerReport*> worst_layers(const Report& report, std::size_t count) {
   std::vector<const LayerReport*> layers;
   for (const LayerReport& layer : report.layers) layers.push_back(&layer);
-  std::ranges::stable_sort(layers, std::greater<>(), [](const LayerReport* l) { return l->relative_error; });
+  std::ranges::stable_sort(layers, std::greater<>(),
+                           [](const LayerReport* l) { return l->relative_error; });
   layers.resize(std::min(count, layers.size()));
   return layers;
 }
@@ -57,8 +58,9 @@ std::string calibration_sentence(const Report& report) {
   if (report.calibration.empty()) return "No calibration text was used.";
   const Json text = Json::parse(report.calibration);
   return fmt::format("Calibrated on {} windows of {} tokens from `{}` (SHA-256 `{}`, seed {}).",
-                     text.at("windows").dump(), text.at("seqlen").dump(), text.at("file").get<std::string>(),
-                     text.at("sha256").get<std::string>(), text.at("seed").dump());
+                     text.at("windows").dump(), text.at("seqlen").dump(),
+                     text.at("file").get<std::string>(), text.at("sha256").get<std::string>(),
+                     text.at("seed").dump());
 }
 
 std::string options_table(const Report& report) {
@@ -66,7 +68,8 @@ std::string options_table(const Report& report) {
   const OrderedJson options = OrderedJson::parse(report.options);
   for (const auto& option : options.items()) {
     const OrderedJson& value = option.value();
-    rows += fmt::format("| {} | {} |\n", option.key(), value.is_string() ? value.get<std::string>() : value.dump());
+    rows += fmt::format("| {} | {} |\n", option.key(),
+                        value.is_string() ? value.get<std::string>() : value.dump());
   }
   return "| option | value |\n|---|---|\n" + rows;
 }
@@ -92,7 +95,8 @@ std::string listed_types(const std::map<std::string, std::size_t>& types, std::s
   });
   std::string text;
   for (const auto& [count, type] : sorted)
-    text += fmt::format("{}{} {} from {}", text.empty() ? "" : ", ", count, count == 1 ? one : many, type);
+    text += fmt::format("{}{} {} from {}", text.empty() ? "" : ", ", count, count == 1 ? one : many,
+                        type);
   return text;
 }
 
@@ -104,7 +108,8 @@ OrderedJson report_json(const Report& report, std::string_view tool_version) {
   json["recipe"] = {{"method", report.method},
                     {"options", OrderedJson::parse(report.options)},
                     {"float_dtype", report.float_type}};
-  json["calibration"] = report.calibration.empty() ? OrderedJson() : OrderedJson::parse(report.calibration);
+  json["calibration"] =
+      report.calibration.empty() ? OrderedJson() : OrderedJson::parse(report.calibration);
   json["totals"] = {{"quantized_weights", report.quantized_weights()},
                     {"quantized_bytes", report.quantized_bytes},
                     {"bits_per_weight", report.bits_per_weight()},
@@ -121,21 +126,31 @@ OrderedJson report_json(const Report& report, std::string_view tool_version) {
 std::string model_card(const Report& report) {
   std::string card = fmt::format("# {} quantized with {}\n\n", report.source_name, report.method);
   card += fmt::format(
-      "{} linear layers of this {} model hold codes of the method `{}`, {:.3f} bits per weight; all else stays "
-      "float (matrices in {}). The weights take {:.1f} MiB, {:.3f} bits per parameter; those of the source took "
+      "{} linear layers of this {} model hold codes of the method `{}`, {:.3f} bits per weight; "
+      "all else stays "
+      "float (matrices in {}). The weights take {:.1f} MiB, {:.3f} bits per parameter; those of "
+      "the source took "
       "{:.1f} MiB.\n\n",
-      report.layers.size(), report.architecture, report.method, report.bits_per_weight(), report.float_type,
-      mebibytes(report.stored_bytes), report.bits_per_weight_model(), mebibytes(report.source_bytes));
-  card += fmt::format("## Source\n\nQuantized: {}. Kept float: {}.\n\n| file | bytes | SHA-256 |\n|---|---|---|\n",
-                      listed_types(report.quantized_from, "matrix", "matrices"), listed_types(report.kept_from, "tensor", "tensors"));
+      report.layers.size(), report.architecture, report.method, report.bits_per_weight(),
+      report.float_type, mebibytes(report.stored_bytes), report.bits_per_weight_model(),
+      mebibytes(report.source_bytes));
+  card += fmt::format(
+      "## Source\n\nQuantized: {}. Kept float: {}.\n\n| file | bytes | SHA-256 |\n|---|---|---|\n",
+      listed_types(report.quantized_from, "matrix", "matrices"),
+      listed_types(report.kept_from, "tensor", "tensors"));
   for (const SourceFile& file : report.files)
     card += fmt::format("| {} | {} | `{}` |\n", file.name, file.bytes, file.sha256);
-  card += fmt::format("\n## Recipe\n\n{}\n\n{}\n", calibration_sentence(report), options_table(report));
-  card += "## Layers with the largest weight error\n\n| layer | bits per weight | relative error |\n|---|---|---|\n";
-  for (const LayerReport* layer : worst_layers(report, 8))
-    card += fmt::format("| {} | {:.3f} | {:.5f} |\n", layer->name, layer->bits_per_weight(), layer->relative_error);
   card +=
-      "\nAll layers, hashes of all tensors and the resources of the run stand in `tender_report.json`.\n\n"
+      fmt::format("\n## Recipe\n\n{}\n\n{}\n", calibration_sentence(report), options_table(report));
+  card +=
+      "## Layers with the largest weight error\n\n| layer | bits per weight | relative error "
+      "|\n|---|---|---|\n";
+  for (const LayerReport* layer : worst_layers(report, 8))
+    card += fmt::format("| {} | {:.3f} | {:.5f} |\n", layer->name, layer->bits_per_weight(),
+                        layer->relative_error);
+  card +=
+      "\nAll layers, hashes of all tensors and the resources of the run stand in "
+      "`tender_report.json`.\n\n"
       "## Use\n\n"
       "    tender generate . --prompt \"Once upon a time\"\n"
       "    tender eval perplexity . --text FILE\n"

@@ -33,8 +33,8 @@ struct SourceFile {
   std::string sha256;
 };
 
-/// Everything that is known of a quantization when it is done: what tender_report.json, the model card,
-/// and the command's JSON are made of.
+/// Everything that is known of a quantization when it is done: what tender_report.json, the model
+/// card, and the command's JSON are made of.
 struct Report {
   // source
   std::string source_name;
@@ -43,9 +43,10 @@ struct Report {
   std::string model_type;
   std::uint64_t parameters = 0;
   std::vector<SourceFile> files;
-  std::uint64_t source_bytes = 0;                         ///< of its tensors
-  std::map<std::string, std::size_t> quantized_from;      ///< stored type → matrices that were quantized
-  std::map<std::string, std::size_t> kept_from;           ///< stored type → tensors that stay float
+  std::uint64_t source_bytes = 0;  ///< of its tensors
+  std::map<std::string, std::size_t>
+      quantized_from;                            ///< stored type → matrices that were quantized
+  std::map<std::string, std::size_t> kept_from;  ///< stored type → tensors that stay float
   // recipe
   std::string method;
   std::string options;  ///< resolved, as JSON
@@ -53,8 +54,8 @@ struct Report {
   std::string calibration;  ///< as JSON, or empty
   // result
   std::vector<LayerReport> layers;
-  std::size_t quantized_bytes = 0;   ///< of all packed parts, what sites share included
-  std::uint64_t stored_bytes = 0;    ///< of the weight files
+  std::size_t quantized_bytes = 0;             ///< of all packed parts, what sites share included
+  std::uint64_t stored_bytes = 0;              ///< of the weight files
   std::map<std::string, std::string> tensors;  ///< stored tensor → XXH3
   double seconds = 0;
   std::size_t peak_resident_bytes = 0;

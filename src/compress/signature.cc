@@ -25,10 +25,18 @@ constexpr std::size_t kPrompt = 8;
 constexpr std::size_t kGenerated = 64;
 
 std::string tiny_config() {
-  return Json{{"architectures", {"LlamaForCausalLM"}}, {"model_type", "llama"}, {"hidden_act", "silu"},
-              {"hidden_size", 48}, {"intermediate_size", 88}, {"num_hidden_layers", 2},
-              {"num_attention_heads", 4}, {"num_key_value_heads", 2}, {"max_position_embeddings", 128},
-              {"rms_norm_eps", 1e-5}, {"rope_theta", 10000.0}, {"tie_word_embeddings", true},
+  return Json{{"architectures", {"LlamaForCausalLM"}},
+              {"model_type", "llama"},
+              {"hidden_act", "silu"},
+              {"hidden_size", 48},
+              {"intermediate_size", 88},
+              {"num_hidden_layers", 2},
+              {"num_attention_heads", 4},
+              {"num_key_value_heads", 2},
+              {"max_position_embeddings", 128},
+              {"rms_norm_eps", 1e-5},
+              {"rope_theta", 10000.0},
+              {"tie_word_embeddings", true},
               {"vocab_size", kVocabulary}}
       .dump();
 }
@@ -85,12 +93,14 @@ class Signer {
     parts.list(tensors);
     std::string all;
     for (const io::TensorToWrite& tensor : tensors) {
-      all += fmt::format("{} {} {}\n", tensor.name, to_string(tensor.type), to_string(tensor.shape));
+      all +=
+          fmt::format("{} {} {}\n", tensor.name, to_string(tensor.type), to_string(tensor.shape));
       tensor.write([&](std::span<const std::byte> bytes) { all += xxh3_hex(bytes) + "\n"; });
     }
     for (const std::string& name : remaining_float(spec_, weights_))
       tensors.push_back(float_tensor(weights_, name, DType::f32));
-    for (const text::TokenId token : generate(quantized(method, options, tensors))) all += fmt::format("{} ", token);
+    for (const text::TokenId token : generate(quantized(method, options, tensors)))
+      all += fmt::format("{} ", token);
     return {std::string(method.name), options.dump(), sha256_hex(all).substr(0, 16)};
   }
 
@@ -101,7 +111,8 @@ class Signer {
       const model::SiteSpec& site = spec_.sites[s];
       std::vector<Matrix> weights;
       std::vector<MatrixView<const float>> views;
-      for (const std::string& linear : site.linears) weights.push_back(weights_.matrix(linear + ".weight"));
+      for (const std::string& linear : site.linears)
+        weights.push_back(weights_.matrix(linear + ".weight"));
       for (const Matrix& matrix : weights) views.push_back(matrix.view());
       save_site(*calibration.quantizer(s).quantize(views), site, parts);
     }
@@ -111,14 +122,18 @@ class Signer {
   std::unique_ptr<model::Model> quantized(const quant::MethodEntry& method, const Json& options,
                                           const std::vector<io::TensorToWrite>& tensors) {
     Json config = Json::parse(spec_.config_json);
-    config["quantization_config"] = {{"quant_method", method.name}, {"format_version", 1}, {"options", options},
-                                     {"layers", Json::object()}, {"ignore", {"lm_head"}}};
+    config["quantization_config"] = {{"quant_method", method.name},
+                                     {"format_version", 1},
+                                     {"options", options},
+                                     {"layers", Json::object()},
+                                     {"ignore", {"lm_head"}}};
     return model::load_model(MemoryCheckpoint(config.dump(), tensors), isa_, pool_, silent_);
   }
 
   std::vector<text::TokenId> generate(const std::unique_ptr<model::Model>& model) {
     std::vector<text::TokenId> tokens;
-    for (std::size_t i = 0; i < kPrompt; ++i) tokens.push_back(static_cast<text::TokenId>(17 * i + 3));
+    for (std::size_t i = 0; i < kPrompt; ++i)
+      tokens.push_back(static_cast<text::TokenId>(17 * i + 3));
     const auto sequence = model->sequence(kPrompt + kGenerated);
     Matrix hidden;
     Matrix logits(1, kVocabulary);
@@ -128,7 +143,8 @@ class Signer {
       fed = tokens.size();
       model->forward({&item, 1}, hidden, pool_);
       model->logits(hidden.view(), logits.view(), pool_);
-      tokens.push_back(static_cast<text::TokenId>(std::ranges::max_element(logits.row(0)) - logits.row(0).begin()));
+      tokens.push_back(static_cast<text::TokenId>(std::ranges::max_element(logits.row(0)) -
+                                                  logits.row(0).begin()));
     }
     return tokens;
   }

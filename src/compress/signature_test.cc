@@ -9,8 +9,8 @@
 namespace tender::compress {
 namespace {
 
-/// What `tender signature` prints. A change of a value here is a change of what a method computes: the commit
-/// says which method and why.
+/// What `tender signature` prints. A change of a value here is a change of what a method computes:
+/// the commit says which method and why.
 const std::map<std::string, std::string> kExpected = {
     {"rtn", "ff32957e8fdd65dc"},
     {"tender", "dddf6f99ecd6874d"},
@@ -18,7 +18,8 @@ const std::map<std::string, std::string> kExpected = {
 
 TEST(SignatureTest, IsWhatItWas) {
   std::map<std::string, std::string> found;
-  for (const Signature& signature : signatures(Isa::scalar)) found[signature.method] = signature.hash;
+  for (const Signature& signature : signatures(Isa::scalar))
+    found[signature.method] = signature.hash;
   EXPECT_EQ(found, kExpected);
 }
 
@@ -26,7 +27,8 @@ TEST(SignatureTest, IsTheSameOnEveryInstructionSet) {
   const auto scalar = signatures(Isa::scalar);
   const auto host = signatures(host_isa());
   ASSERT_EQ(scalar.size(), quant::all_methods().size());
-  for (std::size_t m = 0; m < scalar.size(); ++m) EXPECT_EQ(host[m].hash, scalar[m].hash) << scalar[m].method;
+  for (std::size_t m = 0; m < scalar.size(); ++m)
+    EXPECT_EQ(host[m].hash, scalar[m].hash) << scalar[m].method;
 }
 
 }  // namespace

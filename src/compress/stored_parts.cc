@@ -7,10 +7,12 @@
 
 namespace tender::compress {
 
-void StoredParts::Sink::put(std::string_view name, DType type, Shape shape, std::span<const std::byte> bytes) {
+void StoredParts::Sink::put(std::string_view name, DType type, Shape shape,
+                            std::span<const std::byte> bytes) {
   require(name != "weight" && name != "bias" && name.find('.') == std::string_view::npos,
           "a part's name is none of a float tensor and has no dot");
-  store_.parts_.push_back({owner_ + "." + std::string(name), type, std::move(shape), {bytes.begin(), bytes.end()}});
+  store_.parts_.push_back(
+      {owner_ + "." + std::string(name), type, std::move(shape), {bytes.begin(), bytes.end()}});
   bytes_ += bytes.size();
 }
 
@@ -22,10 +24,12 @@ std::size_t StoredParts::bytes() const {
 
 void StoredParts::list(std::vector<io::TensorToWrite>& tensors) const {
   for (const Stored& part : parts_)
-    tensors.push_back({part.name, part.type, part.shape, [&part](const auto& put) { put(part.bytes); }});
+    tensors.push_back(
+        {part.name, part.type, part.shape, [&part](const auto& put) { put(part.bytes); }});
 }
 
-std::vector<std::size_t> save_site(const quant::PackedSite& packed, const model::SiteSpec& site, StoredParts& parts) {
+std::vector<std::size_t> save_site(const quant::PackedSite& packed, const model::SiteSpec& site,
+                                   StoredParts& parts) {
   StoredParts::Sink shared(parts, site.name);
   std::vector<StoredParts::Sink> sinks;
   for (const std::string& linear : site.linears) sinks.emplace_back(parts, linear);

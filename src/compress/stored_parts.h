@@ -20,7 +20,8 @@ class StoredParts {
    public:
     Sink(StoredParts& store, std::string owner) : store_(store), owner_(std::move(owner)) {}
     using PartSink::put;
-    void put(std::string_view name, DType type, Shape shape, std::span<const std::byte> bytes) override;
+    void put(std::string_view name, DType type, Shape shape,
+             std::span<const std::byte> bytes) override;
     /// Bytes that went through this sink.
     std::size_t bytes() const { return bytes_; }
 
@@ -44,7 +45,9 @@ class StoredParts {
   std::vector<Stored> parts_;
 };
 
-/// Stores a quantized site and its layers. @return bytes of each layer, without what the site shares
-std::vector<std::size_t> save_site(const quant::PackedSite& packed, const model::SiteSpec& site, StoredParts& parts);
+/// Stores a quantized site and its layers. @return bytes of each layer, without what the site
+/// shares
+std::vector<std::size_t> save_site(const quant::PackedSite& packed, const model::SiteSpec& site,
+                                   StoredParts& parts);
 
 }  // namespace tender::compress

@@ -43,7 +43,8 @@ std::string replace_bad_bytes(std::string_view text, std::size_t& replaced) {
         .offset = offset,
         .found = found,
         .expected = "text in UTF-8",
-        .hint = "is it a text file? convert it, or add --replace-invalid to read such bytes as U+FFFD"},
+        .hint =
+            "is it a text file? convert it, or add --replace-invalid to read such bytes as U+FFFD"},
        "{} is no UTF-8 text", found);
 }
 
@@ -54,11 +55,13 @@ TextFile::TextFile(const std::filesystem::path& path, InvalidText invalid, Progr
   if (const auto bad = first_bad_byte(file_.text())) {
     if (invalid == InvalidText::refuse) refuse(file_, *bad);
     copy_ = replace_bad_bytes(file_.text(), replaced_);
-    progress.note(fmt::format("{}: {} bytes that are no UTF-8 text were read as U+FFFD", name(), replaced_));
+    progress.note(
+        fmt::format("{}: {} bytes that are no UTF-8 text were read as U+FFFD", name(), replaced_));
   }
   carriage_returns_ = text().find("\r\n") != std::string_view::npos;
   if (carriage_returns_)
-    progress.note(fmt::format("{}: lines end in CR LF; the carriage returns are part of the text", name()));
+    progress.note(
+        fmt::format("{}: lines end in CR LF; the carriage returns are part of the text", name()));
 }
 
 std::string TextFile::sha256() const { return sha256_hex(file_.bytes()); }

@@ -25,14 +25,16 @@ class SmolLm2AnchorTest : public ::testing::Test {
  protected:
   PerplexityPlan plan(const std::filesystem::path& text, const PerplexityOptions& options,
                       std::optional<std::string_view> join = std::nullopt) {
-    const TextInput input = read_text(text, join, options.protocol->known_join, compress::InvalidText::refuse, silent_);
+    const TextInput input =
+        read_text(text, join, options.protocol->known_join, compress::InvalidText::refuse, silent_);
     return plan_perplexity(input, *text::open_tokenizer(*io::open_checkpoint(*smollm2())), options);
   }
   Progress silent_;
 };
 
 #define SMOLLM2_OR_SKIP() \
-  if (!smollm2()) GTEST_SKIP() << "needs smollm2-135m: tools/get-model smollm2-135m (or TENDER_MODELS)"
+  if (!smollm2())         \
+  GTEST_SKIP() << "needs smollm2-135m: tools/get-model smollm2-135m (or TENDER_MODELS)"
 
 TEST_F(SmolLm2AnchorTest, JoinedItHas304978TokensIn148WindowsOf2048) {
   SMOLLM2_OR_SKIP();

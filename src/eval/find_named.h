@@ -12,7 +12,8 @@ namespace tender::eval {
 /// @param option  what the user set: "protocol"
 /// @throws Error invalid_argument with `code`, naming those that exist
 template <class T>
-const T& find_named(std::span<const T> list, std::string_view name, std::string_view option, const char* code) {
+const T& find_named(std::span<const T> list, std::string_view name, std::string_view option,
+                    const char* code) {
   std::string names;
   for (const T& each : list) {
     if (each.name == name) return each;

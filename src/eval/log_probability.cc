@@ -22,7 +22,8 @@ float maximum(std::span<const float> values) {
   most.fill(values.front());
   std::size_t i = 0;
   for (; i + kLanes <= values.size(); i += kLanes)
-    for (std::size_t j = 0; j < kLanes; ++j) most[j] = most[j] < values[i + j] ? values[i + j] : most[j];
+    for (std::size_t j = 0; j < kLanes; ++j)
+      most[j] = most[j] < values[i + j] ? values[i + j] : most[j];
   for (; i < values.size(); ++i) most[0] = most[0] < values[i] ? values[i] : most[0];
   float result = most[0];
   for (const float each : most) result = result < each ? each : result;

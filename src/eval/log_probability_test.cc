@@ -11,7 +11,8 @@
 namespace tender::eval {
 namespace {
 
-/// The textbook formula in long double (64 bits of mantissa, so its own error is 2^-11 of the bound).
+/// The textbook formula in long double (64 bits of mantissa, so its own error is 2^-11 of the
+/// bound).
 long double exactly(const std::vector<float>& logits, std::size_t target) {
   long double most = logits[0];
   for (const float each : logits) most = std::max(most, static_cast<long double>(each));
@@ -48,7 +49,8 @@ TEST(NegativeLogProbabilityTest, EqualLogitsGiveTheLogarithmOfTheVocabulary) {
 
 TEST(NegativeLogProbabilityTest, ExtremeLogitsNeitherOverflowNorVanish) {
   EXPECT_EQ(negative_log_probability(std::vector<float>{3e38F, -3e38F}, 0), 0.0);
-  EXPECT_DOUBLE_EQ(negative_log_probability(std::vector<float>{3e38F, -3e38F}, 1), 2.0 * static_cast<double>(3e38F));
+  EXPECT_DOUBLE_EQ(negative_log_probability(std::vector<float>{3e38F, -3e38F}, 1),
+                   2.0 * static_cast<double>(3e38F));
 }
 
 TEST(NegativeLogProbabilityTest, ANaNAnywhereGivesNaN) {

@@ -18,7 +18,8 @@ std::string kind_of(std::string_view name) {
     const std::size_t dot = std::min(name.find('.', at), name.size());
     const std::string_view part = name.substr(at, dot - at);
     const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
-    if (!part.empty() && std::ranges::all_of(part, is_digit)) begin = std::min(dot + 1, name.size());
+    if (!part.empty() && std::ranges::all_of(part, is_digit))
+      begin = std::min(dot + 1, name.size());
     at = dot + 1;
   }
   return std::string(name.substr(begin));
@@ -34,7 +35,8 @@ void append_once(std::string& list, std::string_view item, std::string_view sepa
 
 std::string method_of(const model::Model& model) {
   std::string methods;
-  for (std::size_t s = 0; s < model.sites().size(); ++s) append_once(methods, model.site(s).method(), ", ");
+  for (std::size_t s = 0; s < model.sites().size(); ++s)
+    append_once(methods, model.site(s).method(), ", ");
   return methods;
 }
 
@@ -49,7 +51,8 @@ OrderedJson kernels_of(const model::Model& model) {
   return kernels;
 }
 
-void add_facts(const model::Model& model, const std::string& name, const ThreadPool& pool, OrderedJson& json) {
+void add_facts(const model::Model& model, const std::string& name, const ThreadPool& pool,
+               OrderedJson& json) {
   json["model"] = {{"name", name},
                    {"architecture", model.info().architecture},
                    {"parameters", model.info().parameters},

@@ -27,8 +27,8 @@ class TinyModelTest : public ::testing::Test {
   }
 
   PerplexityPlan plan(const Protocol& protocol, std::size_t seqlen) {
-    const TextInput input =
-        read_text(folder_ / "text.txt", std::nullopt, protocol.known_join, compress::InvalidText::refuse, silent_);
+    const TextInput input = read_text(folder_ / "text.txt", std::nullopt, protocol.known_join,
+                                      compress::InvalidText::refuse, silent_);
     return plan_perplexity(input, *tokenizer_, {.protocol = &protocol, .seqlen = seqlen});
   }
 
@@ -44,7 +44,8 @@ class TinyModelTest : public ::testing::Test {
     for (std::size_t t = 0; t + 1 < window.size(); ++t) {
       double sum = 0;
       for (const float logit : logits.row(t)) sum += std::exp(static_cast<double>(logit));
-      values.push_back(std::log(sum) - static_cast<double>(logits(t, static_cast<std::size_t>(window[t + 1]))));
+      values.push_back(std::log(sum) -
+                       static_cast<double>(logits(t, static_cast<std::size_t>(window[t + 1]))));
     }
     return values;
   }
@@ -61,18 +62,20 @@ TEST_F(TinyModelTest, PerplexityIsThatOfTheModelsOwnLogits) {
     load({.adds_bos = adds_bos});
     for (const Protocol& protocol : all_protocols()) {
       const auto cut = plan(protocol, 100);
-      EXPECT_EQ(cut.tokens.front() == static_cast<text::TokenId>(testing::kTinyVocabulary - 2), adds_bos);
+      EXPECT_EQ(cut.tokens.front() == static_cast<text::TokenId>(testing::kTinyVocabulary - 2),
+                adds_bos);
       double total = 0;
       std::size_t count = 0;
       for (std::size_t w = 0; w < cut.windows; ++w) {
         const auto values = losses(cut.window(w));
-        for (std::size_t t = protocol.first_scored(100); t < values.size(); ++t) total += values[t], ++count;
+        for (std::size_t t = protocol.first_scored(100); t < values.size(); ++t)
+          total += values[t], ++count;
       }
       const auto result = run_perplexity(*model_, cut, pool_, silent_);
       EXPECT_EQ(result.scored_tokens, count);
       EXPECT_GT(result.windows, 5U);
-      // windows are of equal length, so the mean of means is the mean; logits are the same bits, sums
-      // of 274 exponentials and some 1000 losses are off by less than 1e-12
+      // windows are of equal length, so the mean of means is the mean; logits are the same bits,
+      // sums of 274 exponentials and some 1000 losses are off by less than 1e-12
       const double expected = std::exp(total / static_cast<double>(count));
       EXPECT_NEAR(result.perplexity, expected, expected * 1e-11) << protocol.name;
     }
@@ -99,7 +102,8 @@ TEST_F(TinyModelTest, SpeedIsMeasuredAsOftenAsAsked) {
     EXPECT_LE(json[rate + "_min"], json[rate]);
     EXPECT_LE(json[rate], json[rate + "_max"]);
   }
-  const auto only = measure_speed(*model_, {.prompt = 0, .generated = 2, .repetitions = 1}, pool_, silent_);
+  const auto only =
+      measure_speed(*model_, {.prompt = 0, .generated = 2, .repetitions = 1}, pool_, silent_);
   EXPECT_TRUE(only.prefill.values.empty());
   EXPECT_TRUE(to_json({}, only)["prefill_tokens_per_second"].is_null());
 }
@@ -112,7 +116,8 @@ TEST_F(TinyModelTest, FactsNameMethodAndKernelsByKindOfSite) {
   EXPECT_EQ(json["threads"], 2);
   EXPECT_EQ(json["model"]["name"], "tiny");
   EXPECT_EQ(json["kernels"].size(), 4U) << "qkv, o, gate and up, down, whatever the layer";
-  for (const auto& kernel : json["kernels"].items()) EXPECT_EQ(kernel.key().find('0'), std::string::npos);
+  for (const auto& kernel : json["kernels"].items())
+    EXPECT_EQ(kernel.key().find('0'), std::string::npos);
 }
 
 TEST(RatesTest, TheMedianOfAnEvenNumberIsTheMeanOfTheMiddleTwo) {

@@ -20,7 +20,8 @@ std::size_t second_half(std::size_t seqlen) { return seqlen / 2; }
 
 constexpr std::array kProtocols = {
     Protocol{.name = "gptq",
-             .summary = "as GPTQ, AWQ, SmoothQuant and Tender do: windows of 2048, all but the first token scored",
+             .summary = "as GPTQ, AWQ, SmoothQuant and Tender do: windows of 2048, all but the "
+                        "first token scored",
              .seqlen = 2048,
              .least_seqlen = 2,
              .least_windows = 1,
@@ -31,22 +32,25 @@ constexpr std::array kProtocols = {
              .refuses_eos = false,
              .means_of_windows = true,
              .first_scored = from_the_start},
-    Protocol{.name = "llama.cpp",
-             .summary = "as llama-perplexity does: windows of 512 that begin with BOS, the second half scored",
-             .seqlen = 512,
-             .least_seqlen = 3,
-             .least_windows = 2,
-             .known_join = "none",
-             .drops_final_newline = true,
-             .parses_special = false,
-             .bos_in_each_window = true,
-             .refuses_eos = true,
-             .means_of_windows = false,
-             .first_scored = second_half},
+    Protocol{
+        .name = "llama.cpp",
+        .summary =
+            "as llama-perplexity does: windows of 512 that begin with BOS, the second half scored",
+        .seqlen = 512,
+        .least_seqlen = 3,
+        .least_windows = 2,
+        .known_join = "none",
+        .drops_final_newline = true,
+        .parses_special = false,
+        .bos_in_each_window = true,
+        .refuses_eos = true,
+        .means_of_windows = false,
+        .first_scored = second_half},
 };
 
 constexpr std::size_t kMostSeqlen = std::size_t{1} << 24U;
-/// Of one slice of logits; the matrix product over the vocabulary is at full speed from some 32 rows on.
+/// Of one slice of logits; the matrix product over the vocabulary is at full speed from some 32
+/// rows on.
 constexpr std::size_t kLogitBytes = std::size_t{16} << 20U;
 
 std::size_t seqlen_of(const PerplexityOptions& options) {
@@ -99,7 +103,8 @@ class WindowScorer {
   std::vector<double> values_;
 };
 
-void note_unusual_context(const model::Model& model, const PerplexityPlan& plan, Progress& progress) {
+void note_unusual_context(const model::Model& model, const PerplexityPlan& plan,
+                          Progress& progress) {
   if (plan.seqlen > model.info().context)
     progress.note(fmt::format("windows of {} tokens are longer than the {} this model was made for",
                               plan.seqlen, model.info().context));
@@ -129,7 +134,9 @@ PerplexityPlan plan_perplexity(const TextInput& input, const text::Tokenizer& to
   const Protocol& rules = *options.protocol;
   if (rules.refuses_eos && tokenizer.special().adds_eos)
     fail(ErrorKind::invalid_input,
-         {.code = "PROTOCOL_EOS", .found = "a tokenizer that adds EOS", .expected = "one that does not",
+         {.code = "PROTOCOL_EOS",
+          .found = "a tokenizer that adds EOS",
+          .expected = "one that does not",
           .hint = "use --protocol gptq"},
          "protocol {} has no place for a tokenizer that adds EOS", rules.name);
 
@@ -140,7 +147,8 @@ PerplexityPlan plan_perplexity(const TextInput& input, const text::Tokenizer& to
   std::string_view text = input.text;
   if (rules.drops_final_newline && text.ends_with('\n')) text.remove_suffix(1);
   plan.text_sha256 = sha256_hex(text);
-  plan.tokens = tokenizer.encode(text, {.add_special = true, .parse_special = rules.parses_special});
+  plan.tokens =
+      tokenizer.encode(text, {.add_special = true, .parse_special = rules.parses_special});
   if (rules.bos_in_each_window && tokenizer.special().adds_bos) plan.bos = tokenizer.special().bos;
 
   plan.seqlen = seqlen_of(options);
@@ -166,8 +174,8 @@ std::vector<text::TokenId> PerplexityPlan::window(std::size_t index) const {
   return window;
 }
 
-PerplexityResult run_perplexity(const model::Model& model, const PerplexityPlan& plan, ThreadPool& pool,
-                                Progress& progress) {
+PerplexityResult run_perplexity(const model::Model& model, const PerplexityPlan& plan,
+                                ThreadPool& pool, Progress& progress) {
   const auto start = std::chrono::steady_clock::now();
   note_unusual_context(model, plan, progress);
   WindowScorer scorer(model, plan, pool);
@@ -188,9 +196,11 @@ PerplexityResult run_perplexity(const model::Model& model, const PerplexityPlan&
   }
   result.partial = result.windows < plan.windows;
   if (result.windows == 0)
-    fail(ErrorKind::invalid_input, {.code = "CANCELLED"}, "cancelled before the first window was done");
+    fail(ErrorKind::invalid_input, {.code = "CANCELLED"},
+         "cancelled before the first window was done");
   result.perplexity = kernels::fixed_exp(scored.mean());
-  if (const auto error = scored.standard_error()) result.standard_error = result.perplexity * *error;
+  if (const auto error = scored.standard_error())
+    result.standard_error = result.perplexity * *error;
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }
@@ -198,7 +208,8 @@ PerplexityResult run_perplexity(const model::Model& model, const PerplexityPlan&
 OrderedJson to_json(const PerplexityPlan& plan, const PerplexityResult& result) {
   OrderedJson json;
   json["perplexity"] = result.perplexity;
-  json["standard_error"] = result.standard_error ? OrderedJson(*result.standard_error) : OrderedJson();
+  json["standard_error"] =
+      result.standard_error ? OrderedJson(*result.standard_error) : OrderedJson();
   json["uncertainty_of"] = plan.protocol->means_of_windows ? "window means" : "tokens";
   json["tokens"] = plan.tokens.size();
   json["scored_tokens"] = result.scored_tokens;

@@ -25,13 +25,14 @@ struct Protocol {
   std::size_t seqlen;        ///< default length of a window
   std::size_t least_seqlen;  ///< so that a window scores a token
   std::size_t least_windows;
-  std::string_view known_join;   ///< --join for a text that is published as rows
-  bool drops_final_newline;      ///< one, before tokenizing
-  bool parses_special;           ///< special tokens written in the text become their ids
-  bool bos_in_each_window;       ///< the first token of a window is replaced where the model adds BOS
-  bool refuses_eos;              ///< a tokenizer that adds EOS is refused
-  bool means_of_windows;         ///< the uncertainty is that of the window means, else of the tokens
-  std::size_t (*first_scored)(std::size_t seqlen);  ///< predictions at first … seqlen - 2 are scored
+  std::string_view known_join;  ///< --join for a text that is published as rows
+  bool drops_final_newline;     ///< one, before tokenizing
+  bool parses_special;          ///< special tokens written in the text become their ids
+  bool bos_in_each_window;  ///< the first token of a window is replaced where the model adds BOS
+  bool refuses_eos;         ///< a tokenizer that adds EOS is refused
+  bool means_of_windows;    ///< the uncertainty is that of the window means, else of the tokens
+  std::size_t (*first_scored)(
+      std::size_t seqlen);  ///< predictions at first … seqlen - 2 are scored
 };
 
 /// The default stands first.
@@ -81,11 +82,13 @@ struct PerplexityResult {
 
 /// Evaluates the windows of a plan. Numbers do not depend on threads or CPU; logits are made in
 /// slices of rows and never take more than some 16 MB.
-/// @throws Error invalid_argument (CONTEXT, TOKEN_ID), invalid_input (CANCELLED before the first window ended)
-PerplexityResult run_perplexity(const model::Model& model, const PerplexityPlan& plan, ThreadPool& pool,
-                                Progress& progress);
+/// @throws Error invalid_argument (CONTEXT, TOKEN_ID), invalid_input (CANCELLED before the first
+/// window ended)
+PerplexityResult run_perplexity(const model::Model& model, const PerplexityPlan& plan,
+                                ThreadPool& pool, Progress& progress);
 
-/// The keys that belong to protocol and value; version, model and machine are added by who knows them.
+/// The keys that belong to protocol and value; version, model and machine are added by who knows
+/// them.
 OrderedJson to_json(const PerplexityPlan& plan, const PerplexityResult& result);
 
 }  // namespace tender::eval

@@ -39,7 +39,8 @@ class ToySequence : public model::Sequence {
   std::size_t capacity_;
 };
 
-/// A model whose logits can be said without running it: a row of hidden is token, token before, position.
+/// A model whose logits can be said without running it: a row of hidden is token, token before,
+/// position.
 class ToyModel : public model::Model {
  public:
   ToyModel() {
@@ -70,11 +71,13 @@ class ToyModel : public model::Model {
       row[2] = static_cast<float>(sequence.tokens() - 1);
     }
   }
-  void logits(MatrixView<const float> hidden, MatrixView<float> logits, ThreadPool&) const override {
+  void logits(MatrixView<const float> hidden, MatrixView<float> logits,
+              ThreadPool&) const override {
     for (std::size_t r = 0; r < hidden.rows(); ++r)
       for (std::size_t v = 0; v < kVocabulary; ++v)
-        logits(r, v) = toy_logit(v, static_cast<TokenId>(hidden(r, 0)), static_cast<TokenId>(hidden(r, 1)),
-                                 static_cast<std::size_t>(hidden(r, 2)));
+        logits(r, v) =
+            toy_logit(v, static_cast<TokenId>(hidden(r, 0)), static_cast<TokenId>(hidden(r, 1)),
+                      static_cast<std::size_t>(hidden(r, 2)));
   }
   std::size_t resident_bytes() const override { return 0; }
 
@@ -154,8 +157,9 @@ TEST(GptqProtocolTest, ScoresAllButTheFirstTokenAndAveragesTheMeansOfWindows) {
   EXPECT_EQ(plan.text_sha256, sha256_hex(text));
   std::vector<double> means;
   for (std::size_t w = 0; w < 4; ++w) {
-    const std::vector<TokenId> window(plan.tokens.begin() + static_cast<std::ptrdiff_t>(10 * w),
-                                      plan.tokens.begin() + static_cast<std::ptrdiff_t>(10 * w + 10));
+    const std::vector<TokenId> window(
+        plan.tokens.begin() + static_cast<std::ptrdiff_t>(10 * w),
+        plan.tokens.begin() + static_cast<std::ptrdiff_t>(10 * w + 10));
     EXPECT_EQ(plan.window(w), window) << "no BOS but the one in front of the text";
     double sum = 0;
     for (std::size_t position = 0; position < 9; ++position) sum += toy_loss(window, position);
@@ -174,14 +178,15 @@ TEST(LlamaCppProtocolTest, ScoresTheSecondHalfOfWindowsThatBeginWithBos) {
   const ByteTokenizer tokenizer(true);
   for (const std::size_t seqlen : {10U, 11U}) {
     const std::string text = some_text(39);
-    const auto plan =
-        plan_perplexity(input_of(text + "\n"), tokenizer, {.protocol = &protocol("llama.cpp"), .seqlen = seqlen});
+    const auto plan = plan_perplexity(input_of(text + "\n"), tokenizer,
+                                      {.protocol = &protocol("llama.cpp"), .seqlen = seqlen});
     EXPECT_EQ(plan.tokens.size(), 40U) << "one final newline is dropped";
     EXPECT_EQ(plan.text_sha256, sha256_hex(text));
     std::vector<double> losses;
     for (std::size_t w = 0; w < plan.windows; ++w) {
-      std::vector<TokenId> window(plan.tokens.begin() + static_cast<std::ptrdiff_t>(seqlen * w),
-                                  plan.tokens.begin() + static_cast<std::ptrdiff_t>(seqlen * (w + 1)));
+      std::vector<TokenId> window(
+          plan.tokens.begin() + static_cast<std::ptrdiff_t>(seqlen * w),
+          plan.tokens.begin() + static_cast<std::ptrdiff_t>(seqlen * (w + 1)));
       window[0] = ByteTokenizer::kBos;
       for (std::size_t position = seqlen / 2; position + 1 < seqlen; ++position)
         losses.push_back(toy_loss(window, position));
@@ -241,7 +246,8 @@ TEST_P(EveryProtocolTest, ALimitTakesTheFirstWindows) {
   const auto few = run(plan);
   EXPECT_EQ(plan.available_windows, 10U);
   EXPECT_EQ(few.windows, 3U);
-  EXPECT_EQ(few.cross_entropies, std::vector<double>(all.cross_entropies.begin(), all.cross_entropies.begin() + 3));
+  EXPECT_EQ(few.cross_entropies,
+            std::vector<double>(all.cross_entropies.begin(), all.cross_entropies.begin() + 3));
   EXPECT_FALSE(few.partial) << "as many as were asked for";
 }
 
@@ -251,7 +257,8 @@ TEST_P(EveryProtocolTest, ATextTooShortIsRefusedWithTheNumberOfItsTokens) {
                                   {.protocol = &GetParam(), .seqlen = 10}));
   for (const std::size_t bytes : {std::size_t{0}, least - 1}) {
     try {
-      plan_perplexity(input_of(some_text(bytes)), ByteTokenizer(), {.protocol = &GetParam(), .seqlen = 10});
+      plan_perplexity(input_of(some_text(bytes)), ByteTokenizer(),
+                      {.protocol = &GetParam(), .seqlen = 10});
       FAIL() << bytes;
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), "TXT_TOO_SHORT");
@@ -262,7 +269,8 @@ TEST_P(EveryProtocolTest, ATextTooShortIsRefusedWithTheNumberOfItsTokens) {
 
 TEST_P(EveryProtocolTest, EndedEarlyTheResultIsThatOfTheWindowsBeforeAndSaysSo) {
   const ByteTokenizer tokenizer;
-  const auto plan = plan_perplexity(input_of(some_text(60)), tokenizer, {.protocol = &GetParam(), .seqlen = 10});
+  const auto plan =
+      plan_perplexity(input_of(some_text(60)), tokenizer, {.protocol = &GetParam(), .seqlen = 10});
   ThreadPool pool(1);
   StopAfter progress(2);
   const auto result = run_perplexity(ToyModel(), plan, pool, progress);
@@ -281,8 +289,8 @@ TEST_P(EveryProtocolTest, TheResultNamesTextProtocolAndCounts) {
   const auto plan = plan_perplexity(input_of(some_text(45)), ByteTokenizer(),
                                     {.protocol = &GetParam(), .seqlen = 10, .limit = 3});
   const auto json = to_json(plan, run(plan));
-  for (const char* key : {"perplexity", "standard_error", "tokens", "scored_tokens", "windows", "protocol",
-                          "seqlen", "join", "text_sha256", "seconds"})
+  for (const char* key : {"perplexity", "standard_error", "tokens", "scored_tokens", "windows",
+                          "protocol", "seqlen", "join", "text_sha256", "seconds"})
     EXPECT_TRUE(json.contains(key)) << key;
   EXPECT_EQ(json["tokens"], 45);
   EXPECT_EQ(json["windows"], 3);
@@ -307,7 +315,8 @@ TEST_P(EveryProtocolTest, ValuesWithoutMeaningAreRefused) {
   EXPECT_NO_THROW(validate({.protocol = &rules, .seqlen = rules.least_seqlen}));
 }
 
-INSTANTIATE_TEST_SUITE_P(Protocols, EveryProtocolTest, ::testing::ValuesIn(all_protocols().begin(), all_protocols().end()),
+INSTANTIATE_TEST_SUITE_P(Protocols, EveryProtocolTest,
+                         ::testing::ValuesIn(all_protocols().begin(), all_protocols().end()),
                          [](const auto& tested) {
                            std::string name(tested.param.name);
                            std::erase(name, '.');
@@ -320,7 +329,8 @@ TEST(ProtocolTest, AnUnknownNameIsRefusedWithThoseThatExist) {
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::invalid_argument);
-    for (const Protocol& each : all_protocols()) EXPECT_THAT(error.what(), HasSubstr(std::string(each.name)));
+    for (const Protocol& each : all_protocols())
+      EXPECT_THAT(error.what(), HasSubstr(std::string(each.name)));
   }
 }
 
@@ -338,7 +348,9 @@ TEST(PerplexityTest, WindowsLongerThanTheModelWasMadeForAreReported) {
     std::string text;
   } notes;
   ThreadPool pool(1);
-  run_perplexity(ToyModel(), plan_perplexity(input_of(some_text(65)), ByteTokenizer(), {.seqlen = 65}), pool, notes);
+  run_perplexity(ToyModel(),
+                 plan_perplexity(input_of(some_text(65)), ByteTokenizer(), {.seqlen = 65}), pool,
+                 notes);
   EXPECT_THAT(notes.text, HasSubstr("longer than the 64"));
 }
 

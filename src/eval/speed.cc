@@ -14,13 +14,17 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kMost = std::size_t{1} << 20U;
-constexpr std::size_t kPrefillBatch = 512;  // tokens of one pass, so that long prompts need no more memory
+constexpr std::size_t kPrefillBatch =
+    512;  // tokens of one pass, so that long prompts need no more memory
 
 /// A sequence and the buffers of a run.
 class Runner {
  public:
   Runner(const model::Model& model, std::size_t context, ThreadPool& pool)
-      : model_(model), pool_(pool), sequence_(model.sequence(context)), logits_(1, model.info().vocabulary) {}
+      : model_(model),
+        pool_(pool),
+        sequence_(model.sequence(context)),
+        logits_(1, model.info().vocabulary) {}
 
   /// Seconds from nothing to the logits after the last token.
   double prefill(std::span<const model::TokenId> prompt) {
@@ -82,10 +86,11 @@ double Rates::least() const { return std::ranges::min(values); }
 double Rates::most() const { return std::ranges::max(values); }
 
 void validate(const SpeedOptions& options) {
-  if (options.repetitions < 1 || options.repetitions > kMost || options.prompt > kMost || options.generated > kMost ||
-      options.prompt + options.generated == 0)
+  if (options.repetitions < 1 || options.repetitions > kMost || options.prompt > kMost ||
+      options.generated > kMost || options.prompt + options.generated == 0)
     fail(ErrorKind::invalid_argument, {.code = "BENCH_OPTIONS", .item = "-p, -n, -r"},
-         "prompt {}, generated {}, repetitions {}: expected up to {} tokens, at least one in all, and one repetition",
+         "prompt {}, generated {}, repetitions {}: expected up to {} tokens, at least one in all, "
+         "and one repetition",
          options.prompt, options.generated, options.repetitions, kMost);
 }
 
@@ -94,18 +99,22 @@ SpeedResult measure_speed(const model::Model& model, const SpeedOptions& options
   validate(options);
   Rng rng(options.seed, "bench prompt");
   std::vector<model::TokenId> prompt(std::max<std::size_t>(1, options.prompt));
-  for (model::TokenId& token : prompt) token = static_cast<model::TokenId>(rng.below(model.info().vocabulary));
+  for (model::TokenId& token : prompt)
+    token = static_cast<model::TokenId>(rng.below(model.info().vocabulary));
   Runner runner(model, std::max(prompt.size(), options.generated), pool);
 
   SpeedResult result;
   for (std::size_t run = 0; run <= options.repetitions; ++run) {  // the first one warms up
     if (progress.cancelled()) fail(ErrorKind::io, {.code = "CANCELLED"}, "cancelled");
     const double prefill = options.prompt > 0 ? runner.prefill(prompt) : 0;
-    const double decode = options.generated > 0 ? runner.decode(prompt.front(), options.generated) : 0;
+    const double decode =
+        options.generated > 0 ? runner.decode(prompt.front(), options.generated) : 0;
     progress.update(run + 1, options.repetitions + 1, run == 0 ? "warm-up" : "measuring");
     if (run == 0) continue;
-    if (options.prompt > 0) result.prefill.values.push_back(static_cast<double>(options.prompt) / prefill);
-    if (options.generated > 0) result.decode.values.push_back(static_cast<double>(options.generated) / decode);
+    if (options.prompt > 0)
+      result.prefill.values.push_back(static_cast<double>(options.prompt) / prefill);
+    if (options.generated > 0)
+      result.decode.values.push_back(static_cast<double>(options.generated) / decode);
   }
   return result;
 }

@@ -13,10 +13,10 @@
 namespace tender::eval {
 
 struct SpeedOptions {
-  std::size_t prompt = 512;      ///< tokens of the prompt; 0 leaves prefill out
-  std::size_t generated = 64;    ///< tokens decoded one by one; 0 leaves decoding out
-  std::size_t repetitions = 5;   ///< after one run that is not counted
-  std::uint64_t seed = 1;        ///< of the random prompt
+  std::size_t prompt = 512;     ///< tokens of the prompt; 0 leaves prefill out
+  std::size_t generated = 64;   ///< tokens decoded one by one; 0 leaves decoding out
+  std::size_t repetitions = 5;  ///< after one run that is not counted
+  std::uint64_t seed = 1;       ///< of the random prompt
 };
 
 /// Rates of all repetitions in tokens per second.
@@ -35,13 +35,14 @@ struct SpeedResult {
 /// @throws Error invalid_argument (BENCH_OPTIONS)
 void validate(const SpeedOptions& options);
 
-/// Times prefill of a random prompt (with the logits of its last token) and, each time from an empty
-/// context and one token, greedy decoding. Both from the caller's view, logits included.
+/// Times prefill of a random prompt (with the logits of its last token) and, each time from an
+/// empty context and one token, greedy decoding. Both from the caller's view, logits included.
 /// @throws Error invalid_argument (CONTEXT), io (CANCELLED)
 SpeedResult measure_speed(const model::Model& model, const SpeedOptions& options, ThreadPool& pool,
                           Progress& progress);
 
-/// `prefill_tokens_per_second` and `decode_tokens_per_second` (medians; null if left out), each with `_min` and
+/// `prefill_tokens_per_second` and `decode_tokens_per_second` (medians; null if left out), each
+/// with `_min` and
 /// `_max`, and the options.
 OrderedJson to_json(const SpeedOptions& options, const SpeedResult& result);
 

@@ -51,7 +51,8 @@ std::string joined_lines(std::string_view text) {
 constexpr std::array kJoins = {
     Join{"none", "the text as it is", as_it_is},
     Join{"wikitext",
-         "rows with their newline, blank rows emptied, joined by \"\\n\\n\": the WikiText-2 text of papers",
+         "rows with their newline, blank rows emptied, joined by \"\\n\\n\": the WikiText-2 text "
+         "of papers",
          joined_as_wikitext},
     Join{"lines", "rows without their newline, joined by \"\\n\\n\"", joined_lines},
 };
@@ -89,9 +90,10 @@ TextInput read_text(const std::filesystem::path& path, std::optional<std::string
   input.replaced = file.replaced();
   input.joined = asked ? &join(*asked) : &join(input.known.empty() ? "none" : for_known);
   if (!asked && input.joined != &kJoins.front())
-    progress.note(fmt::format("{} is WikiText-2's {}: rows are joined as papers do (--join {}; --join none "
-                              "takes the file as it is)",
-                              input.name, input.known, input.joined->name));
+    progress.note(
+        fmt::format("{} is WikiText-2's {}: rows are joined as papers do (--join {}; --join none "
+                    "takes the file as it is)",
+                    input.name, input.known, input.joined->name));
   input.text = input.joined->apply(file.text());
   return input;
 }

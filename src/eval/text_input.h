@@ -29,11 +29,11 @@ const Join& join(std::string_view name);
 /// A text as a protocol gets it.
 struct TextInput {
   std::string text;
-  std::string name;           ///< of the file, without its folder
+  std::string name;  ///< of the file, without its folder
   const Join* joined = nullptr;
-  std::string known;          ///< name of a text that is recognised by its hash, such as "wiki.test.raw"
+  std::string known;  ///< name of a text that is recognised by its hash, such as "wiki.test.raw"
   bool carriage_returns = false;
-  std::size_t replaced = 0;   ///< bytes that were no text and became U+FFFD
+  std::size_t replaced = 0;  ///< bytes that were no text and became U+FFFD
 };
 
 /// @param asked          how to join; nothing: `for_known` where the file is one that is

@@ -11,7 +11,9 @@ namespace {
 
 using ::testing::HasSubstr;
 
-TEST(JoinTest, NoneTakesTheTextAsItIs) { EXPECT_EQ(join("none").apply("a\n\n b\r\n"), "a\n\n b\r\n"); }
+TEST(JoinTest, NoneTakesTheTextAsItIs) {
+  EXPECT_EQ(join("none").apply("a\n\n b\r\n"), "a\n\n b\r\n");
+}
 
 TEST(JoinTest, WikitextKeepsTheNewlineOfARowAndEmptiesBlankRows) {
   EXPECT_EQ(join("wikitext").apply(" = A = \n \nb\n"), " = A = \n\n\n\n\nb\n");
@@ -32,7 +34,8 @@ TEST(JoinTest, AnUnknownNameIsRefusedWithThoseThatExist) {
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::invalid_argument);
-    for (const Join& each : all_joins()) EXPECT_THAT(error.what(), HasSubstr(std::string(each.name)));
+    for (const Join& each : all_joins())
+      EXPECT_THAT(error.what(), HasSubstr(std::string(each.name)));
   }
 }
 
@@ -40,11 +43,14 @@ TEST(TextInputTest, AnUnknownTextIsTakenAsItIs) {
   const ::tender::testing::TemporaryFolder folder;
   ::tender::testing::write_text(folder / "t.txt", "a\nb\n");
   Progress silent;
-  const TextInput input = read_text(folder / "t.txt", std::nullopt, "wikitext", compress::InvalidText::refuse, silent);
+  const TextInput input =
+      read_text(folder / "t.txt", std::nullopt, "wikitext", compress::InvalidText::refuse, silent);
   EXPECT_EQ(input.text, "a\nb\n");
   EXPECT_EQ(input.joined->name, "none");
   EXPECT_EQ(input.known, "");
-  EXPECT_EQ(read_text(folder / "t.txt", "lines", "wikitext", compress::InvalidText::refuse, silent).text, "a\n\nb");
+  EXPECT_EQ(
+      read_text(folder / "t.txt", "lines", "wikitext", compress::InvalidText::refuse, silent).text,
+      "a\n\nb");
 }
 
 TEST(TextInputTest, BytesThatAreNoTextAreRefused) {

@@ -20,7 +20,8 @@ class EvalCommandTest : public ::testing::Test {
     write_text(folder_ / "text.txt", tiny_text(4000));
   }
   Finished eval(std::vector<std::string> more) const {
-    std::vector<std::string> arguments = {"eval", "perplexity", folder_ / "tiny", "--text", folder_ / "text.txt"};
+    std::vector<std::string> arguments = {"eval", "perplexity", folder_ / "tiny", "--text",
+                                          folder_ / "text.txt"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return run_tender(arguments);
   }
@@ -31,8 +32,9 @@ TEST_F(EvalCommandTest, PerplexityHasAllKeys) {
   const Finished finished = eval({"--json", "--seqlen", "128"});
   ASSERT_EQ(finished.exit_code, 0) << finished.err;
   const Json json = Json::parse(finished.out);
-  for (const char* key : {"version", "perplexity", "standard_error", "tokens", "scored_tokens", "windows", "protocol", "seqlen",
-                          "join", "text_sha256", "seconds", "model", "method", "kernels", "threads"})
+  for (const char* key :
+       {"version", "perplexity", "standard_error", "tokens", "scored_tokens", "windows", "protocol",
+        "seqlen", "join", "text_sha256", "seconds", "model", "method", "kernels", "threads"})
     EXPECT_TRUE(json.contains(key)) << key;
   EXPECT_EQ(json["protocol"], "gptq");
   EXPECT_EQ(json["join"], "none");
@@ -54,9 +56,10 @@ TEST_F(EvalCommandTest, TheValueIsTheSameForAnyThreadsAndInstructionSet) {
   std::string first;
   for (const char* cpu : {"scalar", "avx2", "native"})
     for (const char* threads : {"1", "2"}) {
-      const Finished finished = run_tender({"eval", "perplexity", folder_ / "tiny", "--text", folder_ / "text.txt", "--json",
-                                            "--seqlen", "100", "--limit", "4", "-t", threads},
-                                           {{"TENDER_CPU", cpu}});
+      const Finished finished =
+          run_tender({"eval", "perplexity", folder_ / "tiny", "--text", folder_ / "text.txt",
+                      "--json", "--seqlen", "100", "--limit", "4", "-t", threads},
+                     {{"TENDER_CPU", cpu}});
       ASSERT_EQ(finished.exit_code, 0) << finished.err;
       const std::string value = Json::parse(finished.out)["perplexity"].dump();
       if (first.empty()) first = value;
@@ -81,8 +84,8 @@ TEST_F(EvalCommandTest, WrongCommandLinesEndWithTwoAndWrongTextsWithOne) {
 }
 
 TEST_F(EvalCommandTest, BenchReportsMediansWithTheirRange) {
-  const Finished finished =
-      run_tender({"bench", folder_ / "tiny", "-p", "16", "-n", "4", "-r", "3", "-t", "1", "--json"});
+  const Finished finished = run_tender(
+      {"bench", folder_ / "tiny", "-p", "16", "-n", "4", "-r", "3", "-t", "1", "--json"});
   ASSERT_EQ(finished.exit_code, 0) << finished.err;
   const Json json = Json::parse(finished.out);
   for (const std::string rate : {"prefill_tokens_per_second", "decode_tokens_per_second"})

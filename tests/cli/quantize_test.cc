@@ -41,8 +41,9 @@ class QuantizeCommandTest : public ::testing::Test {
 };
 
 TEST_F(QuantizeCommandTest, EndsWithSizesBeforeAndAfterAndWithAllKeys) {
-  const std::vector<std::string> common = {"--method", "tender", "--weight-bits", "8", "--activation-bits", "8",
-                                           "--calibration", text(), "--samples", "4", "--seqlen", "64"};
+  const std::vector<std::string> common = {"--method",          "tender", "--weight-bits", "8",
+                                           "--activation-bits", "8",      "--calibration", text(),
+                                           "--samples",         "4",      "--seqlen",      "64"};
   const Finished people = run_tender(quantize(common));
   EXPECT_EQ(people.exit_code, 0) << people.err;
   EXPECT_THAT(people.out, HasSubstr("before"));
@@ -54,7 +55,8 @@ TEST_F(QuantizeCommandTest, EndsWithSizesBeforeAndAfterAndWithAllKeys) {
   const Finished machine = run_tender(again);
   EXPECT_EQ(machine.exit_code, 0) << machine.err;
   const Json json = Json::parse(machine.out);
-  for (const char* key : {"version", "bits_per_weight", "bits_per_weight_model", "bytes", "seconds", "peak_rss_bytes", "layers"})
+  for (const char* key : {"version", "bits_per_weight", "bits_per_weight_model", "bytes", "seconds",
+                          "peak_rss_bytes", "layers"})
     EXPECT_TRUE(json.contains(key)) << key;
   EXPECT_EQ(json["layers"].size(), 14U);
   EXPECT_EQ(json["threads"], 2);
@@ -66,16 +68,25 @@ TEST_F(QuantizeCommandTest, WhatIsWrongOnTheCommandLineEndsWithTwo) {
   expect_refused(run_tender(quantize({"--method", "gguf"})), 2, "METHOD_UNKNOWN");
   expect_refused(run_tender(quantize({})), 2, "USAGE");
   expect_refused(run_tender(quantize({"--method", "tender"})), 2, "CALIBRATION_NEEDED");
-  expect_refused(run_tender(quantize({"--method", "tender", "--weight-bits", "1", "--calibration", text()})), 2,
-                 "OPTION_VALUE");
-  expect_refused(run_tender(quantize({"--method", "rtn", "--mode", "static"})), 2, "OPTION_UNKNOWN");
-  expect_refused(run_tender(quantize({"--method", "tender", "--group-size", "32", "--calibration", text()})), 2,
+  expect_refused(
+      run_tender(quantize({"--method", "tender", "--weight-bits", "1", "--calibration", text()})),
+      2, "OPTION_VALUE");
+  expect_refused(run_tender(quantize({"--method", "rtn", "--mode", "static"})), 2,
                  "OPTION_UNKNOWN");
-  expect_refused(run_tender(quantize({"--method", "rtn", "--weight-granularity", "galaxy"})), 2, "OPTION_VALUE");
-  expect_refused(run_tender(quantize({"--method", "rtn", "--weight-bits", "many"})), 2, "OPTION_VALUE");
-  expect_refused(run_tender(quantize({"--method", "rtn", "--float-dtype", "f64"})), 2, "FLOAT_DTYPE");
-  expect_refused(run_tender(quantize({"--method", "tender", "--calibration", text(), "--samples", "0"})), 2, "SAMPLES");
-  expect_refused(run_tender(quantize({"--method", "rtn"}), {{"TENDER_CPU", "abacus"}}), 2, "CPU_NAME");
+  expect_refused(
+      run_tender(quantize({"--method", "tender", "--group-size", "32", "--calibration", text()})),
+      2, "OPTION_UNKNOWN");
+  expect_refused(run_tender(quantize({"--method", "rtn", "--weight-granularity", "galaxy"})), 2,
+                 "OPTION_VALUE");
+  expect_refused(run_tender(quantize({"--method", "rtn", "--weight-bits", "many"})), 2,
+                 "OPTION_VALUE");
+  expect_refused(run_tender(quantize({"--method", "rtn", "--float-dtype", "f64"})), 2,
+                 "FLOAT_DTYPE");
+  expect_refused(
+      run_tender(quantize({"--method", "tender", "--calibration", text(), "--samples", "0"})), 2,
+      "SAMPLES");
+  expect_refused(run_tender(quantize({"--method", "rtn"}), {{"TENDER_CPU", "abacus"}}), 2,
+                 "CPU_NAME");
 }
 
 TEST_F(QuantizeCommandTest, AFlagOfAnotherMethodIsNamed) {
@@ -85,13 +96,17 @@ TEST_F(QuantizeCommandTest, AFlagOfAnotherMethodIsNamed) {
 }
 
 TEST_F(QuantizeCommandTest, WhatIsWrongWithFilesEndsWithOne) {
-  expect_refused(run_tender(quantize({"--method", "tender", "--calibration", "/no/such/text"})), 1, "IO_NOT_FOUND");
+  expect_refused(run_tender(quantize({"--method", "tender", "--calibration", "/no/such/text"})), 1,
+                 "IO_NOT_FOUND");
   write_text(text(), "ab\xff");
-  expect_refused(run_tender(quantize({"--method", "tender", "--calibration", text()})), 1, "TXT_UTF8");
+  expect_refused(run_tender(quantize({"--method", "tender", "--calibration", text()})), 1,
+                 "TXT_UTF8");
   write_text(text(), "");
-  expect_refused(run_tender(quantize({"--method", "tender", "--calibration", text()})), 1, "TXT_TOO_SHORT");
+  expect_refused(run_tender(quantize({"--method", "tender", "--calibration", text()})), 1,
+                 "TXT_TOO_SHORT");
   write_text(folder_ / "c.jsonl", "{\"text\": \"a\"}\n{\"text\"\n");
-  expect_refused(run_tender(quantize({"--method", "tender", "--calibration", folder_ / "c.jsonl"})), 1, "JSONL_LINE");
+  expect_refused(run_tender(quantize({"--method", "tender", "--calibration", folder_ / "c.jsonl"})),
+                 1, "JSONL_LINE");
   std::filesystem::remove(model() + "/model.safetensors");
   EXPECT_EQ(run_tender(quantize({"--method", "rtn"})).exit_code, 1);
 }
@@ -99,16 +114,18 @@ TEST_F(QuantizeCommandTest, WhatIsWrongWithFilesEndsWithOne) {
 TEST_F(QuantizeCommandTest, HelpShowsTheOptionsOfEveryMethod) {
   const Finished help = run_tender({"quantize", "--help"});
   EXPECT_EQ(help.exit_code, 0);
-  for (const char* flag : {"--weight-bits", "--activation-bits", "--mode", "--groups", "--chunk-rows",
-                           "--weight-granularity", "--group-size", "--activation-granularity", "--calibration", "--samples",
-                           "--seqlen", "--seed", "--float-dtype", "--force"})
+  for (const char* flag :
+       {"--weight-bits", "--activation-bits", "--mode", "--groups", "--chunk-rows",
+        "--weight-granularity", "--group-size", "--activation-granularity", "--calibration",
+        "--samples", "--seqlen", "--seed", "--float-dtype", "--force"})
     EXPECT_THAT(help.out, HasSubstr(flag));
 }
 
 TEST_F(QuantizeCommandTest, TheBytesDoNotDependOnTenderCpu) {
   std::string first;
   for (const char* cpu : {"scalar", "avx2", "native"}) {
-    auto arguments = quantize({"--method", "tender", "--calibration", text(), "--samples", "3", "--seqlen", "32", "--force"});
+    auto arguments = quantize({"--method", "tender", "--calibration", text(), "--samples", "3",
+                               "--seqlen", "32", "--force"});
     const Finished finished = run_tender(arguments, {{"TENDER_CPU", cpu}});
     ASSERT_EQ(finished.exit_code, 0) << finished.err;
     const std::string bytes = read_text(std::filesystem::path(out()) / "model.safetensors");

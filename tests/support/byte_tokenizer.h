@@ -23,7 +23,8 @@ class ByteTokenizer : public text::Tokenizer {
 
   std::string_view kind() const override { return "bytes"; }
   std::size_t vocabulary() const override { return 258; }
-  std::vector<text::TokenId> encode(std::string_view text, const text::EncodeOptions& options) const override {
+  std::vector<text::TokenId> encode(std::string_view text,
+                                    const text::EncodeOptions& options) const override {
     std::vector<text::TokenId> ids;
     if (options.add_special && special_.adds_bos) ids.push_back(kBos);
     for (const char c : text) ids.push_back(static_cast<unsigned char>(c));

@@ -20,11 +20,26 @@ using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
 constexpr std::array<std::pair<const char*, const char*>, 16> kMerges = {{
-    {"t", "h"}, {"\u0120", "a"}, {"th", "e"}, {"i", "n"}, {"r", "e"}, {"o", "n"}, {"\u0120", "the"}, {"e", "r"},
-    {"\u0120", "s"}, {"n", "d"}, {"\u0120a", "nd"}, {"in", "g"}, {"o", "u"}, {"e", "n"}, {"\u0120", "of"}, {"o", "f"},
+    {"t", "h"},
+    {"\u0120", "a"},
+    {"th", "e"},
+    {"i", "n"},
+    {"r", "e"},
+    {"o", "n"},
+    {"\u0120", "the"},
+    {"e", "r"},
+    {"\u0120", "s"},
+    {"n", "d"},
+    {"\u0120a", "nd"},
+    {"in", "g"},
+    {"o", "u"},
+    {"e", "n"},
+    {"\u0120", "of"},
+    {"o", "f"},
 }};
 
-/// The character that stands for a byte in byte-level BPE: itself where it can be printed, else U+0100 on.
+/// The character that stands for a byte in byte-level BPE: itself where it can be printed, else
+/// U+0100 on.
 std::string byte_character(unsigned byte) {
   const auto printable = [](unsigned b) {
     return (b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b <= 0xac) || (b >= 0xae && b <= 0xff);
@@ -40,7 +55,7 @@ std::string byte_character(unsigned byte) {
 }
 
 Json added_token(std::size_t id, const char* content) {
-  return {{"id", id}, {"content", content}, {"single_word", false}, {"lstrip", false},
+  return {{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", false},
           {"rstrip", false}, {"normalized", false}, {"special", true}};
 }
 
@@ -53,7 +68,10 @@ Json tokenizer_json(const TinyModel& model) {
     merges.push_back(std::string(left) + " " + right);
   }
   const std::size_t begin = vocabulary.size();
-  const Json byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
+  const Json byte_level = {{"type", "ByteLevel"},
+                           {"add_prefix_space", false},
+                           {"trim_offsets", true},
+                           {"use_regex", true}};
   Json json = {{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}};
   json["added_tokens"] = {added_token(begin, "<|begin|>"), added_token(begin + 1, "<|end|>")};
   json["normalizer"] = nullptr;
@@ -70,9 +88,13 @@ Json tokenizer_json(const TinyModel& model) {
         {"id", "<|begin|>"}, {"ids", Json::array({begin})}, {"tokens", Json::array({"<|begin|>"})}};
   }
   json["decoder"] = byte_level;
-  json["model"] = {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", nullptr},
-                   {"continuing_subword_prefix", nullptr}, {"end_of_word_suffix", nullptr},
-                   {"fuse_unk", false}, {"byte_fallback", false}};
+  json["model"] = {{"type", "BPE"},
+                   {"dropout", nullptr},
+                   {"unk_token", nullptr},
+                   {"continuing_subword_prefix", nullptr},
+                   {"end_of_word_suffix", nullptr},
+                   {"fuse_unk", false},
+                   {"byte_fallback", false}};
   json["model"]["vocab"] = std::move(vocabulary);
   json["model"]["merges"] = std::move(merges);
   return json;
@@ -97,7 +119,9 @@ Json config_json(const TinyModel& model) {
           {"rope_scaling", nullptr},
           {"rope_theta", 10000.0},
           {"tie_word_embeddings", model.tied_head},
-          {"torch_dtype", model.dtype == "F32" ? "float32" : model.dtype == "F16" ? "float16" : "bfloat16"},
+          {"torch_dtype", model.dtype == "F32"   ? "float32"
+                          : model.dtype == "F16" ? "float16"
+                                                 : "bfloat16"},
           {"use_cache", true},
           {"vocab_size", kTinyVocabulary}};
 }
@@ -136,7 +160,8 @@ class Tensors {
   }
 
  private:
-  void begin(const std::string& name, const std::string& dtype, const std::vector<std::size_t>& shape) {
+  void begin(const std::string& name, const std::string& dtype,
+             const std::vector<std::size_t>& shape) {
     name_ = name;
     header_[name] = {{"dtype", dtype}, {"shape", shape}};
     begin_ = data_.size();
@@ -150,8 +175,10 @@ class Tensors {
     data_.append(bytes.data(), bytes.size());
   }
   void put(const std::string& dtype, float value) {
-    if (dtype == "F32") append(value);
-    else append(dtype == "F16" ? float_to_half(value) : float_to_bf16(value));
+    if (dtype == "F32")
+      append(value);
+    else
+      append(dtype == "F16" ? float_to_half(value) : float_to_bf16(value));
   }
 
   const TinyModel& model_;
@@ -170,14 +197,19 @@ std::string weights(const TinyModel& model) {
   for (std::size_t l = 0; l < model.layers; ++l) {
     const std::string layer = "model.layers." + std::to_string(l);
     tensors.gains(layer + ".input_layernorm.weight", model.loudness);
-    tensors.matrix(layer + ".self_attn.q_proj.weight", model.heads * head_width, model.width, of_width);
-    tensors.matrix(layer + ".self_attn.k_proj.weight", model.kv_heads * head_width, model.width, of_width);
-    tensors.matrix(layer + ".self_attn.v_proj.weight", model.kv_heads * head_width, model.width, of_width);
-    tensors.matrix(layer + ".self_attn.o_proj.weight", model.width, model.heads * head_width, of_width);
+    tensors.matrix(layer + ".self_attn.q_proj.weight", model.heads * head_width, model.width,
+                   of_width);
+    tensors.matrix(layer + ".self_attn.k_proj.weight", model.kv_heads * head_width, model.width,
+                   of_width);
+    tensors.matrix(layer + ".self_attn.v_proj.weight", model.kv_heads * head_width, model.width,
+                   of_width);
+    tensors.matrix(layer + ".self_attn.o_proj.weight", model.width, model.heads * head_width,
+                   of_width);
     tensors.gains(layer + ".post_attention_layernorm.weight", model.loudness);
     tensors.matrix(layer + ".mlp.gate_proj.weight", model.intermediate, model.width, of_width);
     tensors.matrix(layer + ".mlp.up_proj.weight", model.intermediate, model.width, of_width);
-    tensors.matrix(layer + ".mlp.down_proj.weight", model.width, model.intermediate, of_intermediate);
+    tensors.matrix(layer + ".mlp.down_proj.weight", model.width, model.intermediate,
+                   of_intermediate);
   }
   tensors.gains("model.norm.weight", 1.0F);
   if (!model.tied_head) tensors.matrix("lm_head.weight", kTinyVocabulary, model.width, of_width);
@@ -189,11 +221,13 @@ std::string weights(const TinyModel& model) {
 void write_tiny_model(const fs::path& directory, const TinyModel& model) {
   fs::create_directories(directory);
   write_text(directory / "config.json", config_json(model).dump(2) + "\n");
-  const Json generation = {{"bos_token_id", kTinyVocabulary - 2}, {"eos_token_id", kTinyVocabulary - 1}};
+  const Json generation = {{"bos_token_id", kTinyVocabulary - 2},
+                           {"eos_token_id", kTinyVocabulary - 1}};
   write_text(directory / "generation_config.json", generation.dump(2) + "\n");
   write_text(directory / "model.safetensors", weights(model));
   write_text(directory / "tokenizer.json", tokenizer_json(model).dump(2) + "\n");
-  const Json tokenizer = {{"bos_token", "<|begin|>"}, {"eos_token", "<|end|>"},
+  const Json tokenizer = {{"bos_token", "<|begin|>"},
+                          {"eos_token", "<|end|>"},
                           {"clean_up_tokenization_spaces", false},
                           {"model_max_length", model.context},
                           {"tokenizer_class", "PreTrainedTokenizerFast"}};
@@ -201,9 +235,10 @@ void write_tiny_model(const fs::path& directory, const TinyModel& model) {
 }
 
 std::string tiny_text(std::size_t bytes, std::uint64_t seed) {
-  constexpr std::array kWords = {"the",  "king",  "and",   "of",    "a",     "river", "stone", "in",   "he",
-                                 "said", "when",  "there", "under", "light", "day",   "over",  "men",  "thing",
-                                 "on",   "house", "water", "their", "sons",  "earth", "went",  "great"};
+  constexpr std::array kWords = {"the",   "king", "and",   "of",    "a",     "river", "stone",
+                                 "in",    "he",   "said",  "when",  "there", "under", "light",
+                                 "day",   "over", "men",   "thing", "on",    "house", "water",
+                                 "their", "sons", "earth", "went",  "great"};
   Rng rng(seed, "tiny text");
   std::string text;
   while (text.size() < bytes) {

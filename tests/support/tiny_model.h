@@ -17,9 +17,9 @@ struct TinyModel {
   std::size_t kv_heads = 2;
   std::size_t context = 256;
   bool tied_head = true;
-  bool adds_bos = false;          ///< tokenizer.json puts <|begin|> in front
-  std::string dtype = "F32";      ///< of the matrices: F32, F16 or BF16; vectors are F32
-  float loudness = 12.0F;         ///< of the loud channels
+  bool adds_bos = false;      ///< tokenizer.json puts <|begin|> in front
+  std::string dtype = "F32";  ///< of the matrices: F32, F16 or BF16; vectors are F32
+  float loudness = 12.0F;     ///< of the loud channels
   std::uint64_t seed = 1;
 };
 
