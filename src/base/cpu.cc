@@ -30,8 +30,8 @@ constexpr Isa kUpToAvx512 = Isa::avx2 | Isa::avx512;
 constexpr Isa kUpToVnni = kUpToAvx512 | Isa::avxvnni | Isa::vnni | Isa::vbmi | Isa::bf16;
 
 constexpr std::array kAllowed = {
-    NamedIsa{"scalar", Isa::scalar}, NamedIsa{"avx2", Isa::avx2},
-    NamedIsa{"avx512", kUpToAvx512}, NamedIsa{"vnni", kUpToVnni},
+    NamedIsa{"scalar", Isa::scalar},       NamedIsa{"avx2", Isa::avx2},
+    NamedIsa{"avx512", kUpToAvx512},       NamedIsa{"vnni", kUpToVnni},
     NamedIsa{"amx", kUpToVnni | Isa::amx}, NamedIsa{"native", kUpToVnni | Isa::amx},
 };
 

@@ -7,8 +7,9 @@
 
 namespace tender {
 
-/// Instruction sets as a mask; the names are those of the file suffixes in cmake/TenderModule.cmake.
-/// Each set includes what its suffix adds to: `vnni` never stands without `avx512` and `avx2`.
+/// Instruction sets as a mask; the names are those of the file suffixes in
+/// cmake/TenderModule.cmake. Each set includes what its suffix adds to: `vnni` never stands without
+/// `avx512` and `avx2`.
 enum class Isa : std::uint32_t {
   scalar = 0,
   avx2 = 1U << 0,     ///< AVX2, FMA, F16C
@@ -31,7 +32,8 @@ constexpr bool contains(Isa have, Isa needed) {
 /// What this CPU and system offer, whatever the environment says.
 Isa detected_isa();
 
-/// What TENDER_CPU allows: scalar, avx2, avx512, vnni, amx, native. Any other name is `invalid_argument`.
+/// What TENDER_CPU allows: scalar, avx2, avx512, vnni, amx, native. Any other name is
+/// `invalid_argument`.
 Isa allowed_isa(std::string_view name);
 
 /// detected_isa() less what TENDER_CPU forbids. Kernels are chosen with it, once, at load.

@@ -11,7 +11,8 @@
 
 namespace tender {
 
-/// Sorts failures for programs; the command line turns `invalid_argument` into exit code 2, all else into 1.
+/// Sorts failures for programs; the command line turns `invalid_argument` into exit code 2, all
+/// else into 1.
 enum class ErrorKind : std::uint8_t {
   invalid_argument,  ///< what was asked for has no meaning, whatever the files hold
   invalid_input,     ///< well-formed data that cannot serve this request (a text too short, say)
@@ -55,14 +56,16 @@ class Error : public std::runtime_error {
   std::string sentence_;
 };
 
-/// Throws an Error: fail(ErrorKind::corrupt_file, {.code = "GG_MAGIC", .file = path}, "found {}", x).
+/// Throws an Error: fail(ErrorKind::corrupt_file, {.code = "GG_MAGIC", .file = path}, "found {}",
+/// x).
 template <class... Args>
 [[noreturn]] void fail(ErrorKind kind, ErrorDetails details, fmt::format_string<Args...> format,
                        Args&&... args) {
   throw Error(kind, std::move(details), fmt::format(format, std::forward<Args>(args)...));
 }
 
-/// Text from a file made fit for a message: quoted, control characters escaped, cut at `limit` bytes.
+/// Text from a file made fit for a message: quoted, control characters escaped, cut at `limit`
+/// bytes.
 std::string quote(std::string_view text, std::size_t limit = 80);
 
 }  // namespace tender

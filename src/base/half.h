@@ -34,7 +34,8 @@ constexpr std::uint16_t float_to_half(float value) {
   const std::uint32_t rest = mantissa & ((1U << drop) - 1U);
   mantissa >>= drop;
   if (rest > halfway || (rest == halfway && (mantissa & 1U) != 0)) ++mantissa;
-  const std::uint32_t base = exponent >= 113U ? (exponent - 113U) << 10U : 0U;  // a carry lands right
+  const std::uint32_t base =
+      exponent >= 113U ? (exponent - 113U) << 10U : 0U;  // a carry lands right
   return static_cast<std::uint16_t>(sign | (base + mantissa));
 }
 

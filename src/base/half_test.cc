@@ -16,7 +16,8 @@ double value_of(std::uint16_t bits) {
   if (exponent == 31)
     return mantissa != 0 ? std::numeric_limits<double>::quiet_NaN()
                          : sign * std::numeric_limits<double>::infinity();
-  return sign * (exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, exponent - 25));
+  return sign *
+         (exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, exponent - 25));
 }
 
 TEST(HalfTest, AllBitPatternsMeanWhatTheStandardSaysAndComeBack) {

@@ -25,7 +25,8 @@ struct JsonProblem {
 constexpr std::size_t kMaxJsonDepth = 64;
 
 /// Parses strict JSON: UTF-8, no byte order mark, no duplicate keys, depth at most kMaxJsonDepth,
-/// nothing but white space after the value. @return the value; `problem.kind` says whether it holds.
+/// nothing but white space after the value. @return the value; `problem.kind` says whether it
+/// holds.
 Json parse_json(std::string_view text, JsonProblem& problem);
 
 /// As above; throws Error corrupt_file with `code` (JSON_DEPTH where the nesting is too deep).

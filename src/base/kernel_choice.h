@@ -32,7 +32,8 @@ void describe_kernels(std::string_view family, const Kernels& kernels, Isa detec
                       std::vector<KernelChoice>& out) {
   bool taken = false;
   for (const auto& kernel : kernels) {
-    KernelChoice choice{std::string(family), std::string(kernel.name), to_string(kernel.needs), false, ""};
+    KernelChoice choice{std::string(family), std::string(kernel.name), to_string(kernel.needs),
+                        false, ""};
     if (!contains(detected, kernel.needs))
       choice.why = "this CPU lacks " + to_string(kernel.needs);
     else if (!contains(allowed, kernel.needs))

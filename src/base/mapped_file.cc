@@ -46,7 +46,8 @@ Descriptor open_regular(const std::filesystem::path& path, std::size_t& size) {
           .found = S_ISDIR(status.st_mode) ? "a directory" : "a pipe, device or socket",
           .expected = "a regular file",
           .hint = "give the path of a file"},
-         "is {}, not a regular file", S_ISDIR(status.st_mode) ? "a directory" : "a pipe, device or socket");
+         "is {}, not a regular file",
+         S_ISDIR(status.st_mode) ? "a directory" : "a pipe, device or socket");
   size = static_cast<std::size_t>(status.st_size);
   return Descriptor{std::exchange(file.fd, -1)};
 }
@@ -77,9 +78,7 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
-std::string_view MappedFile::text() const {
-  return {reinterpret_cast<const char*>(data_), size_};
-}
+std::string_view MappedFile::text() const { return {reinterpret_cast<const char*>(data_), size_}; }
 
 void MappedFile::release(std::span<const std::byte> part) {
   const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));

@@ -56,8 +56,8 @@ fs::path without_trailing_slash(const fs::path& place) {
 }
 
 fs::path side_of(const fs::path& place) {
-  return parent_of(place) / ("." + place.filename().string() + std::string(kSideMark) +
-                             std::to_string(getpid()));
+  return parent_of(place) /
+         ("." + place.filename().string() + std::string(kSideMark) + std::to_string(getpid()));
 }
 
 /// Removes what processes that are gone left beside `place`.
@@ -65,13 +65,15 @@ void remove_stale(const fs::path& place) {
   const std::string prefix = "." + place.filename().string() + std::string(kSideMark);
   std::error_code error;
   std::vector<fs::path> stale;
-  for (fs::directory_iterator at(parent_of(place), error), end; !error && at != end; at.increment(error)) {
+  for (fs::directory_iterator at(parent_of(place), error), end; !error && at != end;
+       at.increment(error)) {
     const std::string name = at->path().filename().string();
     if (!name.starts_with(prefix)) continue;
     int pid = 0;
     const char* last = name.data() + name.size();
     const auto [stop, failure] = std::from_chars(name.data() + prefix.size(), last, pid);
-    if (failure == std::errc() && stop == last && pid != getpid() && kill(pid, 0) != 0 && errno == ESRCH)
+    if (failure == std::errc() && stop == last && pid != getpid() && kill(pid, 0) != 0 &&
+        errno == ESRCH)
       stale.push_back(at->path());
   }
   for (const fs::path& path : stale) fs::remove_all(path, error);

@@ -97,14 +97,12 @@ TEST(OutputDirectoryTest, WhatAKilledProcessLeftIsRemovedByTheNext) {
 
 TEST(OutputTest, PlacesThatCannotBeWrittenAreRefusedBeforeWorkStarts) {
   const TemporaryFolder folder;
-  EXPECT_EQ(code_of([&] { check_writable(folder / "missing" / "a", Overwrite::refuse); }), "IO_WRITE");
+  EXPECT_EQ(code_of([&] { check_writable(folder / "missing" / "a", Overwrite::refuse); }),
+            "IO_WRITE");
   EXPECT_EQ(code_of([&] { check_writable("", Overwrite::refuse); }), "IO_PATH");
   EXPECT_EQ(code_of([&] { check_writable("/", Overwrite::refuse); }), "IO_PATH");
   EXPECT_EQ(code_of([&] { check_writable(folder / "new" / "", Overwrite::refuse); }), "");
-  EXPECT_EQ(code_of([] {
-              OutputFile file("/proc/a", Overwrite::refuse);
-            }).substr(0, 3),
-            "IO_");
+  EXPECT_EQ(code_of([] { OutputFile file("/proc/a", Overwrite::refuse); }).substr(0, 3), "IO_");
 }
 
 }  // namespace

@@ -68,7 +68,8 @@ void ThreadPool::work(std::size_t index) {
   }
 }
 
-void ThreadPool::for_each_part(std::size_t count, FunctionRef<void(std::size_t, std::size_t)> body) {
+void ThreadPool::for_each_part(std::size_t count,
+                               FunctionRef<void(std::size_t, std::size_t)> body) {
   for_each_part(count, 1, body);
 }
 
@@ -86,7 +87,8 @@ void ThreadPool::for_each_part(std::size_t count, std::size_t unit,
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();
   run_part(job, 0);
-  for (int spin = 0; spin < kSpins && remaining_.load(std::memory_order_acquire) != 0; ++spin) pause();
+  for (int spin = 0; spin < kSpins && remaining_.load(std::memory_order_acquire) != 0; ++spin)
+    pause();
   for (std::uint32_t left = remaining_.load(std::memory_order_acquire); left != 0;
        left = remaining_.load(std::memory_order_acquire))
     remaining_.wait(left, std::memory_order_acquire);

@@ -30,8 +30,9 @@ TEST(ThreadPoolTest, PartsAreCutOnlyAtMultiplesOfTheUnit) {
 
 TEST(ThreadPoolTest, AnExceptionOfAPartReachesTheCaller) {
   ThreadPool pool(2);
-  EXPECT_THROW(pool.for_each_part(2, [](std::size_t, std::size_t) { throw std::runtime_error("x"); }),
-               std::runtime_error);
+  EXPECT_THROW(
+      pool.for_each_part(2, [](std::size_t, std::size_t) { throw std::runtime_error("x"); }),
+      std::runtime_error);
   int ran = 0;
   pool.for_each_part(1, [&](std::size_t, std::size_t) { ++ran; });
   EXPECT_EQ(ran, 1) << "the pool works on after a failure";

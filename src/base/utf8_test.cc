@@ -22,8 +22,9 @@ TEST(Utf8Test, EveryCodePointComesBack) {
 }
 
 TEST(Utf8Test, OverlongSurrogateAndStrayBytesAreInvalid) {
-  for (const std::string bad : {"\x80", "\xc0\xaf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80",
-                                "\xf8\x88\x80\x80", "\xff", "\xe2\x28\xa1", "\xc3"})
+  for (const std::string bad :
+       {"\x80", "\xc0\xaf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf8\x88\x80\x80",
+        "\xff", "\xe2\x28\xa1", "\xc3"})
     EXPECT_EQ(first_invalid_utf8("ab" + bad), 2U);
   EXPECT_EQ(incomplete_tail("abc"), 0U);
   EXPECT_EQ(incomplete_tail("\xff"), 0U);

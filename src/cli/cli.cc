@@ -38,7 +38,10 @@ void report(const ErrorDetails& details, const std::string& text, bool json) {
     error["found"] = details.found.empty() ? OrderedJson() : OrderedJson(details.found);
     error["expected"] = details.expected.empty() ? OrderedJson() : OrderedJson(details.expected);
     error["hint"] = details.hint;
-    fmt::print("{}\n", to_text(OrderedJson{{"version", kJsonVersion}, {"tender", kToolVersion}, {"error", error}}, 2));
+    fmt::print(
+        "{}\n",
+        to_text(OrderedJson{{"version", kJsonVersion}, {"tender", kToolVersion}, {"error", error}},
+                2));
     return;
   }
   fmt::print(stderr, "tender: error {}: {}\n", details.code, text);
@@ -51,8 +54,10 @@ void on_bus_error(int) {
       "tender: error IO_CHANGED: a file of the model became shorter while it was read\n"
       "  hint: do not change files in use; run again when they are whole\n";
   constexpr char kJson[] =
-      "{\"version\": 1, \"error\": {\"code\": \"IO_CHANGED\", \"message\": \"a file of the model became "
-      "shorter while it was read\", \"hint\": \"do not change files in use; run again when they are whole\"}}\n";
+      "{\"version\": 1, \"error\": {\"code\": \"IO_CHANGED\", \"message\": \"a file of the model "
+      "became "
+      "shorter while it was read\", \"hint\": \"do not change files in use; run again when they "
+      "are whole\"}}\n";
   const auto put = [](int fd, const char* text) { return write(fd, text, std::strlen(text)); };
   static_cast<void>(json_errors ? put(STDOUT_FILENO, kJson) : put(STDERR_FILENO, kText));
   _exit(kFailed);
@@ -65,7 +70,8 @@ int guarded(Command& command, Context& context, bool json) {
     command.run(context);
     context.end_progress();
     if (std::fflush(stdout) != 0)
-      fail(ErrorKind::io, {.code = "IO_WRITE"}, "standard output cannot be written: {}", std::strerror(errno));
+      fail(ErrorKind::io, {.code = "IO_WRITE"}, "standard output cannot be written: {}",
+           std::strerror(errno));
     return 0;
   } catch (const Error& error) {
     context.end_progress();
@@ -73,10 +79,12 @@ int guarded(Command& command, Context& context, bool json) {
     return error.kind() == ErrorKind::invalid_argument ? kUsage : kFailed;
   } catch (const std::bad_alloc&) {
     context.end_progress();
-    report({.code = "MEMORY", .hint = "use a smaller model, --context or batch"}, "there is not enough memory", json);
+    report({.code = "MEMORY", .hint = "use a smaller model, --context or batch"},
+           "there is not enough memory", json);
   } catch (const std::exception& error) {
     context.end_progress();
-    report({.code = "INTERNAL", .hint = "this is a defect of tender; please report the command and the input"},
+    report({.code = "INTERNAL",
+            .hint = "this is a defect of tender; please report the command and the input"},
            error.what(), json);
   }
   return kFailed;
@@ -103,8 +111,10 @@ int run(int argc, char** argv) {
   app.add_flag("--json", flags.json, "Results and errors as one JSON document on stdout");
   app.require_subcommand(1);
   app.fallthrough();
-  app.footer("tender COMMAND --help explains a command. TENDER_CPU=scalar|avx2|avx512|vnni|amx|native limits the\n"
-             "instruction sets. Exit codes: 0 done, 1 failed, 2 wrong command line.");
+  app.footer(
+      "tender COMMAND --help explains a command. TENDER_CPU=scalar|avx2|avx512|vnni|amx|native "
+      "limits the\n"
+      "instruction sets. Exit codes: 0 done, 1 failed, 2 wrong command line.");
 
   std::vector<std::unique_ptr<Command>> commands;
   Command* chosen = nullptr;
@@ -117,7 +127,8 @@ int run(int argc, char** argv) {
     sub->final_callback([&chosen, &command] { chosen = &command; });
   }
 
-  const bool json = std::any_of(argv, argv + argc, [](const char* arg) { return std::strcmp(arg, "--json") == 0; });
+  const bool json = std::any_of(argv, argv + argc,
+                                [](const char* arg) { return std::strcmp(arg, "--json") == 0; });
   json_errors = json;
   try {
     app.parse(argc, argv);

@@ -39,7 +39,8 @@ class Context {
   std::size_t threads() const;
   /// Made on first use.
   ThreadPool& pool();
-  /// A progress line with ETA on a terminal, plain lines now and then elsewhere, nothing with --quiet.
+  /// A progress line with ETA on a terminal, plain lines now and then elsewhere, nothing with
+  /// --quiet.
   Progress& progress() { return *progress_; }
   /// Ends the progress line, so that what follows on stderr stands alone.
   void end_progress();
@@ -63,7 +64,8 @@ class Context {
 ///       std::string_view name() const override { return "inspect"; }
 ///       std::string_view summary() const override { return "Show what a model file holds"; }
 ///       void declare(CLI::App& app) override {
-///         app.add_option("model", model_, "GGUF file, Hugging Face directory or safetensors file")->required();
+///         app.add_option("model", model_, "GGUF file, Hugging Face directory or safetensors
+///         file")->required();
 ///       }
 ///       void run(Context& context) override { … context.emit({{"tensors", 3}}); }
 ///       std::string model_;
@@ -71,7 +73,8 @@ class Context {
 ///     std::unique_ptr<Command> make_inspect() { return std::make_unique<Inspect>(); }
 ///
 /// run() throws Error; the frame prints it and sets the exit code (2 for invalid_argument, else 1).
-/// Flags that every subcommand has (--json, --quiet, --threads, --help, --version) are not declared.
+/// Flags that every subcommand has (--json, --quiet, --threads, --help, --version) are not
+/// declared.
 class Command {
  public:
   virtual ~Command() = default;

@@ -24,16 +24,8 @@ std::unique_ptr<Command> make_signature();
 /// Every subcommand of this build.
 inline const std::vector<CommandFactory>& all_commands() {
   static const std::vector<CommandFactory> commands = {
-      make_inspect,
-      make_convert,
-      make_tokenize,
-      make_quantize,
-      make_logits,
-      make_eval,
-      make_generate,
-      make_chat,
-      make_bench,
-      make_signature,
+      make_inspect, make_convert,  make_tokenize, make_quantize, make_logits,
+      make_eval,    make_generate, make_chat,     make_bench,    make_signature,
   };
   return commands;
 }

@@ -26,7 +26,10 @@ std::vector<text::TokenId> parse_ids(const std::string& list) {
     const bool ends = rest == end || *rest == ',' || *rest == ' ' || *rest == '\n';
     if (error != std::errc() || id < 0 || !ends)
       fail(ErrorKind::invalid_argument,
-           {.code = "CLI_IDS", .item = "--decode", .found = list, .expected = "numbers such as 1,2,3"},
+           {.code = "CLI_IDS",
+            .item = "--decode",
+            .found = list,
+            .expected = "numbers such as 1,2,3"},
            "--decode {}: expected token ids such as 1,2,3", quote(list));
     ids.push_back(id);
     at = rest;
@@ -40,13 +43,15 @@ class Tokenize : public Command {
   std::string_view summary() const override { return "Turn text into token ids, or ids into text"; }
 
   void declare(CLI::App& app) override {
-    app.add_option("model", model_, "GGUF file or directory; a vocabulary alone is enough")->required();
+    app.add_option("model", model_, "GGUF file or directory; a vocabulary alone is enough")
+        ->required();
     auto* input = app.add_option_group("input", "One of these");
     input->add_option("--text", file_, "File whose bytes are the text");
     input->add_option("--prompt", prompt_, "The text itself");
     input->add_option("--decode", ids_, "Token ids to turn into text, such as 1,2,3");
     input->require_option(1);
-    app.add_flag("--no-special", no_special_, "Add no BOS and EOS; with --decode, leave special tokens out");
+    app.add_flag("--no-special", no_special_,
+                 "Add no BOS and EOS; with --decode, leave special tokens out");
     app.add_flag("--literal", literal_, "Special tokens written in the text are text");
     app.footer("Example: tender tokenize models/smollm2-135m --prompt \"Hello world\" --json");
   }
@@ -55,7 +60,8 @@ class Tokenize : public Command {
     const auto ids = ids_ ? parse_ids(*ids_) : std::vector<text::TokenId>();
     const auto checkpoint = io::open_checkpoint(model_, io::Need::tokenizer);
     const auto tokenizer = text::open_tokenizer(*checkpoint);
-    for (const std::string& note : tokenizer->notes()) context.remark("tender: note: " + note + "\n");
+    for (const std::string& note : tokenizer->notes())
+      context.remark("tender: note: " + note + "\n");
     if (ids_)
       decode(*tokenizer, ids, context);
     else
@@ -74,7 +80,8 @@ class Tokenize : public Command {
     context.print(line + "\n");
   }
 
-  void decode(const text::Tokenizer& tokenizer, const std::vector<text::TokenId>& ids, Context& context) const {
+  void decode(const text::Tokenizer& tokenizer, const std::vector<text::TokenId>& ids,
+              Context& context) const {
     for (const text::TokenId id : ids)
       if (!tokenizer.exists(id))
         fail(ErrorKind::invalid_input,

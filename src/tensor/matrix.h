@@ -26,8 +26,8 @@ class MatrixView {
   }
   /// A view of constants from a view of variables.
   template <class U>
-    requires(std::is_same_v<const U, T>)  // a template, lest it pass for the copy constructor
-  MatrixView(const MatrixView<U>& other)  // NOLINT: wanted implicit
+  requires(std::is_same_v<const U, T>)        // a template, lest it pass for the copy constructor
+      MatrixView(const MatrixView<U>& other)  // NOLINT: wanted implicit
       : data_(other.data()), rows_(other.rows()), cols_(other.cols()), stride_(other.stride()) {}
 
   T* data() const { return data_; }
@@ -114,7 +114,8 @@ class MatrixOf {
   T& operator()(std::size_t r, std::size_t c) { return data_[r * cols_ + c]; }
   const T& operator()(std::size_t r, std::size_t c) const { return data_[r * cols_ + c]; }
 
-  /// Gives the matrix this shape; keeps the memory where it is large enough. Contents are undefined.
+  /// Gives the matrix this shape; keeps the memory where it is large enough. Contents are
+  /// undefined.
   void resize(std::size_t rows, std::size_t cols) {
     if (rows * cols > data_.size()) data_ = AlignedBuffer<T>(rows * cols);
     rows_ = rows;

@@ -7,7 +7,8 @@
 
 namespace tender {
 
-/// Rows that enter a linear layer. A position lets a method use statistics kept per place in the text.
+/// Rows that enter a linear layer. A position lets a method use statistics kept per place in the
+/// text.
 struct Rows {
   MatrixView<const float> values;           ///< [tokens, in]
   std::span<const std::int32_t> positions;  ///< [tokens], each counted from 0 in its own sequence

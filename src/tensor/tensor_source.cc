@@ -116,7 +116,8 @@ Part PartSource::get(std::string_view name, DType type, const Shape& shape) cons
           .hint = "the checkpoint is incomplete; quantize again"},
          "{} has no part {}", where(), quote(name));
   const auto elements = element_count(shape);
-  const bool whole = elements && part->bytes.size() * 8 == *elements / traits(type).block * traits(type).bits;
+  const bool whole =
+      elements && part->bytes.size() * 8 == *elements / traits(type).block * traits(type).bits;
   if (part->type != type || part->shape != shape || !whole)
     fail(ErrorKind::corrupt_file,
          {.code = "CK_PART_SHAPE",

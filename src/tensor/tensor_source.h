@@ -13,20 +13,65 @@ namespace tender {
 
 /// Element types of stored tensors: those of safetensors, then the block types of GGUF.
 enum class DType : std::uint8_t {
-  boolean, f4, f6_e2m3, f6_e3m2, u8, i8, f8_e5m2, f8_e4m3, f8_e8m0, f8_e4m3fnuz, f8_e5m2fnuz, i16, u16,
-  f16, bf16, i32, u32, f32, c64, f64, i64, u64,
-  q4_0, q4_1, q5_0, q5_1, q8_0, q8_1, q2_k, q3_k, q4_k, q5_k, q6_k, q8_k, iq2_xxs, iq2_xs, iq3_xxs,
-  iq1_s, iq4_nl, iq3_s, iq2_s, iq4_xs, iq1_m, tq1_0, tq2_0, mxfp4, nvfp4, q1_0, q2_0,
+  boolean,
+  f4,
+  f6_e2m3,
+  f6_e3m2,
+  u8,
+  i8,
+  f8_e5m2,
+  f8_e4m3,
+  f8_e8m0,
+  f8_e4m3fnuz,
+  f8_e5m2fnuz,
+  i16,
+  u16,
+  f16,
+  bf16,
+  i32,
+  u32,
+  f32,
+  c64,
+  f64,
+  i64,
+  u64,
+  q4_0,
+  q4_1,
+  q5_0,
+  q5_1,
+  q8_0,
+  q8_1,
+  q2_k,
+  q3_k,
+  q4_k,
+  q5_k,
+  q6_k,
+  q8_k,
+  iq2_xxs,
+  iq2_xs,
+  iq3_xxs,
+  iq1_s,
+  iq4_nl,
+  iq3_s,
+  iq2_s,
+  iq4_xs,
+  iq1_m,
+  tq1_0,
+  tq2_0,
+  mxfp4,
+  nvfp4,
+  q1_0,
+  q2_0,
 };
 
 /// What there is to know about a type: `block` elements are stored in `bits` bits.
 struct DTypeTraits {
   DType type;
-  std::string_view name;         ///< as its container writes it: "F16", "Q4_1"
-  std::size_t block;             ///< elements that are stored together
-  std::size_t bits;              ///< of one block
-  bool safetensors;              ///< may stand in a safetensors file
-  std::optional<int> gguf_id;    ///< its number in GGUF
+  std::string_view name;       ///< as its container writes it: "F16", "Q4_1"
+  std::size_t block;           ///< elements that are stored together
+  std::size_t bits;            ///< of one block
+  bool safetensors;            ///< may stand in a safetensors file
+  std::optional<int> gguf_id;  ///< its number in GGUF
 };
 
 std::span<const DTypeTraits> all_dtypes();
@@ -72,7 +117,8 @@ class PartSink {
  public:
   virtual ~PartSink() = default;
   /// Copies the bytes. A name is given once.
-  virtual void put(std::string_view name, DType type, Shape shape, std::span<const std::byte> bytes) = 0;
+  virtual void put(std::string_view name, DType type, Shape shape,
+                   std::span<const std::byte> bytes) = 0;
 
   template <class T>
   void put(std::string_view name, DType type, Shape shape, std::span<const T> values) {
@@ -80,7 +126,8 @@ class PartSink {
   }
 };
 
-/// Gives the parts of a packed layer back; every promise about them is checked by the reader of the parts.
+/// Gives the parts of a packed layer back; every promise about them is checked by the reader of the
+/// parts.
 class PartSource {
  public:
   virtual ~PartSource() = default;
@@ -91,7 +138,8 @@ class PartSource {
   /// Names of all parts there are.
   virtual std::vector<std::string> names() const = 0;
 
-  /// The part of that name, type and shape. @throws Error corrupt_file (CK_PART_MISSING, CK_PART_SHAPE)
+  /// The part of that name, type and shape. @throws Error corrupt_file (CK_PART_MISSING,
+  /// CK_PART_SHAPE)
   Part get(std::string_view name, DType type, const Shape& shape) const;
 };
 

@@ -24,7 +24,8 @@ void TokenMatcher::add(std::string_view pattern, std::size_t index) {
   ends_[node] = static_cast<std::int64_t>(index);
 }
 
-void TokenMatcher::for_each_prefix(std::string_view text, FunctionRef<void(std::size_t, std::size_t)> sink) const {
+void TokenMatcher::for_each_prefix(std::string_view text,
+                                   FunctionRef<void(std::size_t, std::size_t)> sink) const {
   std::uint64_t node = 0;
   for (std::size_t at = 0; at < text.size(); ++at) {
     const std::uint64_t* next = edges_.find(node << 8U | static_cast<unsigned char>(text[at]));
@@ -34,13 +35,16 @@ void TokenMatcher::for_each_prefix(std::string_view text, FunctionRef<void(std::
   }
 }
 
-std::optional<std::pair<std::size_t, std::size_t>> TokenMatcher::match(std::string_view text) const {
+std::optional<std::pair<std::size_t, std::size_t>> TokenMatcher::match(
+    std::string_view text) const {
   std::optional<std::pair<std::size_t, std::size_t>> longest;
-  for_each_prefix(text, [&](std::size_t index, std::size_t length) { longest.emplace(index, length); });
+  for_each_prefix(text,
+                  [&](std::size_t index, std::size_t length) { longest.emplace(index, length); });
   return longest;
 }
 
-AddedTokens::AddedTokens(std::vector<AddedToken> tokens, FunctionRef<std::string(const std::string&)> normalize)
+AddedTokens::AddedTokens(std::vector<AddedToken> tokens,
+                         FunctionRef<std::string(const std::string&)> normalize)
     : tokens_(std::move(tokens)) {
   for (std::size_t i = 0; i < tokens_.size(); ++i) {
     const AddedToken& token = tokens_[i];
@@ -66,7 +70,8 @@ void AddedTokens::split(std::string_view text, Pass pass, bool parse_special,
   const TokenMatcher& patterns = matcher(pass);
   std::size_t done = 0;  // all before it has been given
   for (std::size_t at = 0; at < text.size();) {
-    const auto found = patterns.may_begin(text[at]) ? patterns.match(text.substr(at)) : std::nullopt;
+    const auto found =
+        patterns.may_begin(text[at]) ? patterns.match(text.substr(at)) : std::nullopt;
     if (!found) {
       ++at;
       continue;

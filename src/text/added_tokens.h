@@ -13,7 +13,8 @@
 
 namespace tender::text {
 
-/// A token that is found in the text before anything else; the fields of `added_tokens` in tokenizer.json.
+/// A token that is found in the text before anything else; the fields of `added_tokens` in
+/// tokenizer.json.
 struct AddedToken {
   TokenId id = -1;
   std::string content;
@@ -22,7 +23,8 @@ struct AddedToken {
   bool rstrip = false;       ///< … and behind it
   bool normalized = false;   ///< found in the normalized text, by its normalized content
   bool special = false;      ///< control token: literal mode does not look for it
-  bool continues = false;    ///< the text behind it gets no prefix of its own (SentencePiece's user symbols)
+  bool continues =
+      false;  ///< the text behind it gets no prefix of its own (SentencePiece's user symbols)
 };
 
 /// Part of a text: a token that was found, or what lies between (`token` is null).
@@ -39,7 +41,8 @@ class TokenMatcher {
   /// The longest pattern at the front of `text`: its index and length.
   std::optional<std::pair<std::size_t, std::size_t>> match(std::string_view text) const;
   /// Gives index and length of every pattern that `text` begins with, shortest first.
-  void for_each_prefix(std::string_view text, FunctionRef<void(std::size_t, std::size_t)> sink) const;
+  void for_each_prefix(std::string_view text,
+                       FunctionRef<void(std::size_t, std::size_t)> sink) const;
   /// Whether some pattern begins with this byte.
   bool may_begin(char byte) const { return begins_[static_cast<unsigned char>(byte)]; }
   bool empty() const { return nodes_ == 1; }
@@ -54,7 +57,8 @@ class TokenMatcher {
 class AddedTokens {
  public:
   /// @param normalize  what the tokenizer does to text; for the tokens that are `normalized`
-  AddedTokens(std::vector<AddedToken> tokens, FunctionRef<std::string(const std::string&)> normalize);
+  AddedTokens(std::vector<AddedToken> tokens,
+              FunctionRef<std::string(const std::string&)> normalize);
 
   const std::vector<AddedToken>& all() const { return tokens_; }
   const AddedToken* find(TokenId id) const;
@@ -64,7 +68,8 @@ class AddedTokens {
   bool empty(Pass pass) const { return matcher(pass).empty(); }
   /// Gives the parts of `text` in order, none of them empty.
   /// @param parse_special  look for special tokens too
-  void split(std::string_view text, Pass pass, bool parse_special, FunctionRef<void(const Segment&)> sink) const;
+  void split(std::string_view text, Pass pass, bool parse_special,
+             FunctionRef<void(const Segment&)> sink) const;
 
  private:
   const TokenMatcher& matcher(Pass pass) const { return pass == Pass::raw ? raw_ : normalized_; }

@@ -22,7 +22,8 @@ class ByteFallback final : public DecodeStep {
 
 class Replace final : public DecodeStep {
  public:
-  Replace(Pattern pattern, std::string content) : pattern_(std::move(pattern)), content_(std::move(content)) {}
+  Replace(Pattern pattern, std::string content)
+      : pattern_(std::move(pattern)), content_(std::move(content)) {}
   void apply(std::string& text, bool) const override {
     RegexScratch scratch;
     std::string out;
@@ -49,8 +50,10 @@ class Strip final : public DecodeStep {
       : content_(std::move(content)), start_(start), stop_(stop) {}
   void apply(std::string& text, bool) const override {
     std::string_view rest = text;
-    for (std::int64_t i = 0; i < start_ && rest.starts_with(content_); ++i) rest.remove_prefix(content_.size());
-    for (std::int64_t i = 0; i < stop_ && rest.ends_with(content_); ++i) rest.remove_suffix(content_.size());
+    for (std::int64_t i = 0; i < start_ && rest.starts_with(content_); ++i)
+      rest.remove_prefix(content_.size());
+    for (std::int64_t i = 0; i < stop_ && rest.ends_with(content_); ++i)
+      rest.remove_suffix(content_.size());
     text = std::string(rest);
   }
   bool is_strip() const override { return true; }
@@ -84,7 +87,8 @@ std::unique_ptr<DecodeStep> make_metaspace(const JsonFields& fields) {
   const std::string mark = fields.find_string("replacement").value_or("\xe2\x96\x81");
   if (mark.empty()) fields.refuse("replacement", "one character");
   const std::string otherwise = fields.boolean("add_prefix_space", true) ? "always" : "never";
-  return std::make_unique<Metaspace>(mark, fields.find_string("prepend_scheme").value_or(otherwise) != "never");
+  return std::make_unique<Metaspace>(
+      mark, fields.find_string("prepend_scheme").value_or(otherwise) != "never");
 }
 
 std::unique_ptr<DecodeStep> make_strip(const JsonFields& fields) {

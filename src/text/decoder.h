@@ -21,8 +21,8 @@ class DecodeStep {
   virtual bool is_strip() const { return false; }
 };
 
-/// Turns tokens back into text: the `decoder` of a tokenizer. Bytes come out as they are, whereas the
-/// HF library replaces those that are no UTF-8.
+/// Turns tokens back into text: the `decoder` of a tokenizer. Bytes come out as they are, whereas
+/// the HF library replaces those that are no UTF-8.
 class Decoder {
  public:
   /// No decoder: tokens are joined by spaces, as the reference does.

@@ -25,7 +25,11 @@ template <class... Args>
                          fmt::format_string<Args...> format, Args&&... args) {
   const std::string sentence = fmt::format(format, std::forward<Args>(args)...);
   fail(ErrorKind::corrupt_file,
-       {.code = std::move(code), .file = metadata.file(), .item = std::move(item), .found = sentence, .hint = kHint},
+       {.code = std::move(code),
+        .file = metadata.file(),
+        .item = std::move(item),
+        .found = sentence,
+        .hint = kHint},
        "{}", sentence);
 }
 
@@ -43,10 +47,12 @@ const GgufValue* array_of(const GgufMetadata& metadata, const std::string& key,
 
 std::vector<std::string> strings_of(const GgufMetadata& metadata, const std::string& key) {
   const GgufValue* value = array_of(metadata, key, {GgufValue::Type::string});
-  return value == nullptr ? std::vector<std::string>() : std::get<std::vector<std::string>>(value->value);
+  return value == nullptr ? std::vector<std::string>()
+                          : std::get<std::vector<std::string>>(value->value);
 }
 
-void check_length(const GgufMetadata& metadata, const std::string& key, std::size_t found, std::size_t tokens) {
+void check_length(const GgufMetadata& metadata, const std::string& key, std::size_t found,
+                  std::size_t tokens) {
   if (found != tokens)
     refuse(metadata, "GG_VOCAB", key, "{} has {} entries for {} tokens", key, found, tokens);
 }
@@ -60,7 +66,8 @@ std::vector<float> read_scores(const GgufMetadata& metadata, std::size_t tokens)
   std::vector<float> scores(numbers.size());
   for (std::size_t i = 0; i < numbers.size(); ++i) {
     scores[i] = static_cast<float>(numbers[i]);
-    if (!std::isfinite(scores[i])) refuse(metadata, "GG_VOCAB", key, "the score of token {} is not finite", i);
+    if (!std::isfinite(scores[i]))
+      refuse(metadata, "GG_VOCAB", key, "the score of token {} is not finite", i);
   }
   return scores;
 }
@@ -74,7 +81,8 @@ std::vector<PieceType> read_types(const GgufMetadata& metadata, std::size_t toke
   std::vector<PieceType> types(numbers.size());
   for (std::size_t i = 0; i < numbers.size(); ++i) {
     if (numbers[i] < 1 || numbers[i] > 6)
-      refuse(metadata, "GG_VOCAB", key, "the type of token {} is {}, expected 1 to 6", i, numbers[i]);
+      refuse(metadata, "GG_VOCAB", key, "the type of token {} is {}, expected 1 to 6", i,
+             numbers[i]);
     types[i] = static_cast<PieceType>(numbers[i]);
   }
   return types;
@@ -84,11 +92,14 @@ void check_token(const GgufMetadata& metadata, const GgufVocabulary& vocabulary,
   const std::string& text = vocabulary.tokens[id];
   const PieceType type = vocabulary.types[id];
   const std::string key = "tokenizer.ggml.tokens";
-  if (text.empty() && type != PieceType::unused) refuse(metadata, "GG_TOKEN", key, "token {} is empty", id);
+  if (text.empty() && type != PieceType::unused)
+    refuse(metadata, "GG_TOKEN", key, "token {} is empty", id);
   if (text.size() > kMaxTokenBytes)
-    refuse(metadata, "GG_TOKEN", key, "token {} has {} bytes, more than {}", id, text.size(), kMaxTokenBytes);
+    refuse(metadata, "GG_TOKEN", key, "token {} has {} bytes, more than {}", id, text.size(),
+           kMaxTokenBytes);
   if (type == PieceType::byte && !vocabulary.byte_level && !byte_token_value(text))
-    refuse(metadata, "GG_BYTE_TOKEN", key, "byte token {} is {}, expected <0x00> to <0xFF>", id, quote(text));
+    refuse(metadata, "GG_BYTE_TOKEN", key, "byte token {} is {}, expected <0x00> to <0xFF>", id,
+           quote(text));
   if (type != PieceType::byte && !vocabulary.byte_level && first_invalid_utf8(text))
     refuse(metadata, "GG_TOKEN_UTF8", key, "token {} ({}) is not UTF-8", id, quote(text));
 }
@@ -119,7 +130,8 @@ std::vector<Merge> resolve_merges(const GgufMetadata& metadata, const GgufVocabu
   return merges;
 }
 
-Json template_of(const std::optional<TokenId>& bos, const std::optional<TokenId>& eos, const GgufVocabulary& v) {
+Json template_of(const std::optional<TokenId>& bos, const std::optional<TokenId>& eos,
+                 const GgufVocabulary& v) {
   Json single = Json::array();
   Json tokens = Json::object();
   const auto put = [&](TokenId id) {
@@ -132,7 +144,10 @@ Json template_of(const std::optional<TokenId>& bos, const std::optional<TokenId>
   if (eos) put(*eos);
   Json pair = single;
   pair.push_back({{"Sequence", {{"id", "B"}, {"type_id", 1}}}});
-  return {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", tokens}};
+  return {{"type", "TemplateProcessing"},
+          {"single", single},
+          {"pair", pair},
+          {"special_tokens", tokens}};
 }
 
 SentencePieceRules rules_of(const GgufMetadata& metadata) {
@@ -143,7 +158,9 @@ SentencePieceRules rules_of(const GgufMetadata& metadata) {
   return rules;
 }
 
-const std::string* find_pre(const GgufMetadata& metadata) { return metadata.find_string("tokenizer.ggml.pre"); }
+const std::string* find_pre(const GgufMetadata& metadata) {
+  return metadata.find_string("tokenizer.ggml.pre");
+}
 
 std::unique_ptr<WordModel> make_model(const GgufMetadata& metadata, const GgufVocabulary& source,
                                       const Vocabulary& vocabulary, const Json& components,
@@ -153,17 +170,21 @@ std::unique_ptr<WordModel> make_model(const GgufMetadata& metadata, const GgufVo
   BpeOptions options;
   options.raw_bytes = true;
   options.ignore_merges = components.at("ignore_merges").get<bool>();
-  return std::make_unique<RankBpe>(vocabulary, resolve_merges(metadata, source, vocabulary), options);
+  return std::make_unique<RankBpe>(vocabulary, resolve_merges(metadata, source, vocabulary),
+                                   options);
 }
 
 /// A complete tokenizer.json inside of the metadata.
 TokenizerParts read_embedded(const GgufMetadata& metadata, const std::string& document) {
-  TokenizerParts parts = read_tokenizer_json(document, metadata.file() + " (tokenizer.huggingface.json)");
+  TokenizerParts parts =
+      read_tokenizer_json(document, metadata.file() + " (tokenizer.huggingface.json)");
   const auto special = [&](const char* name) -> std::optional<TokenId> {
-    const auto id = metadata.find_integer(fmt::format("tokenizer.ggml.{}_token_id", name), INT64_MIN, INT64_MAX);
+    const auto id = metadata.find_integer(fmt::format("tokenizer.ggml.{}_token_id", name),
+                                          INT64_MIN, INT64_MAX);
     if (!id) return std::nullopt;
     if (*id < 0 || *id >= std::int64_t{kMaxVocabulary} || !parts.exists(static_cast<TokenId>(*id)))
-      refuse(metadata, "GG_SPECIAL_ID", name, "the {} token has id {}, which does not exist", name, *id);
+      refuse(metadata, "GG_SPECIAL_ID", name, "the {} token has id {}, which does not exist", name,
+             *id);
     return static_cast<TokenId>(*id);
   };
   parts.special.bos = special("bos");
@@ -195,23 +216,26 @@ GgufVocabulary read_gguf_vocabulary(const GgufMetadata& metadata) {
   if (!metadata.has(key)) refuse(metadata, "GG_KEY_MISSING", key, "{} is missing", key);
   out.tokens = strings_of(metadata, key);
   if (out.tokens.empty() || out.tokens.size() > kMaxVocabulary)
-    refuse(metadata, "GG_VOCAB", key, "{} tokens, expected 1 to {}", out.tokens.size(), kMaxVocabulary);
+    refuse(metadata, "GG_VOCAB", key, "{} tokens, expected 1 to {}", out.tokens.size(),
+           kMaxVocabulary);
   out.scores = read_scores(metadata, out.tokens.size());
   out.types = read_types(metadata, out.tokens.size());
   out.merges = strings_of(metadata, "tokenizer.ggml.merges");
   for (std::size_t id = 0; id < out.tokens.size(); ++id) check_token(metadata, out, id);
   const char* needed = out.byte_level ? "tokenizer.ggml.merges" : "tokenizer.ggml.scores";
   if (out.byte_level ? out.merges.empty() : out.scores.empty())
-    refuse(metadata, metadata.has(needed) ? "GG_VOCAB" : "GG_KEY_MISSING", needed, "{} is missing or empty", needed);
+    refuse(metadata, metadata.has(needed) ? "GG_VOCAB" : "GG_KEY_MISSING", needed,
+           "{} is missing or empty", needed);
   return out;
 }
 
-std::pair<std::string_view, std::string_view> split_merge(const GgufMetadata& metadata, std::size_t index,
+std::pair<std::string_view, std::string_view> split_merge(const GgufMetadata& metadata,
+                                                          std::size_t index,
                                                           std::string_view merge) {
   const std::size_t space = merge.find(' ', 1);
   if (space == std::string_view::npos || space + 1 == merge.size())
-    refuse(metadata, "GG_MERGE", "tokenizer.ggml.merges", "merge {} ({}) is not two tokens with a space between them",
-           index, quote(merge));
+    refuse(metadata, "GG_MERGE", "tokenizer.ggml.merges",
+           "merge {} ({}) is not two tokens with a space between them", index, quote(merge));
   return {merge.substr(0, space), merge.substr(space + 1)};
 }
 
@@ -221,7 +245,8 @@ SpecialTokens gguf_special_tokens(const GgufMetadata& metadata, const GgufVocabu
     const auto id = metadata.find_integer(key, INT64_MIN, INT64_MAX);
     if (!id) return std::nullopt;
     if (*id < 0 || static_cast<std::uint64_t>(*id) >= vocabulary.tokens.size())
-      refuse(metadata, "GG_SPECIAL_ID", key, "{} is {}, beyond the {} tokens", key, *id, vocabulary.tokens.size());
+      refuse(metadata, "GG_SPECIAL_ID", key, "{} is {}, beyond the {} tokens", key, *id,
+             vocabulary.tokens.size());
     return static_cast<TokenId>(*id);
   };
   SpecialTokens special;
@@ -231,7 +256,8 @@ SpecialTokens gguf_special_tokens(const GgufMetadata& metadata, const GgufVocabu
   special.padding = id_of("padding");
   for (const char* name : {"eos", "eot", "eom"})
     if (const auto id = id_of(name)) add_end_of_text(*id, special);
-  for (const char* name : {"seperator", "cls", "mask"}) static_cast<void>(id_of(name));  // checked only
+  for (const char* name : {"seperator", "cls", "mask"})
+    static_cast<void>(id_of(name));  // checked only
   if (!metadata.has("tokenizer.ggml.eot_token_id"))
     for (std::size_t id = 0; id < vocabulary.tokens.size(); ++id)
       if (vocabulary.types[id] == PieceType::control && ends_text_by_name(vocabulary.tokens[id]))
@@ -244,7 +270,8 @@ std::string gguf_chat_template(const GgufMetadata& metadata) {
   return text == nullptr ? std::string() : *text;
 }
 
-std::vector<AddedToken> gguf_added_tokens(const GgufVocabulary& vocabulary, const SpecialTokens& special_tokens) {
+std::vector<AddedToken> gguf_added_tokens(const GgufVocabulary& vocabulary,
+                                          const SpecialTokens& special_tokens) {
   std::vector<AddedToken> added;
   for (std::size_t id = 0; id < vocabulary.tokens.size(); ++id) {
     const PieceType type = vocabulary.types[id];
@@ -276,15 +303,21 @@ Json gguf_components(const GgufMetadata& metadata, const GgufVocabulary& vocabul
     out["normalizer"] = family.normalizer;
     out["pre_tokenizer"] = family.pre_tokenizer;
     out["ignore_merges"] = family.ignore_merges;
-    out["decoder"] = {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}};
+    out["decoder"] = {{"type", "ByteLevel"},
+                      {"add_prefix_space", true},
+                      {"trim_offsets", true},
+                      {"use_regex", true}};
   } else {
     out.update(sentencepiece_components(rules_of(metadata)));
   }
-  const bool bos = metadata.find_boolean("tokenizer.ggml.add_bos_token").value_or(adds_bos) && special.bos;
-  const bool eos = metadata.find_boolean("tokenizer.ggml.add_eos_token").value_or(false) && special.eos;
+  const bool bos =
+      metadata.find_boolean("tokenizer.ggml.add_bos_token").value_or(adds_bos) && special.bos;
+  const bool eos =
+      metadata.find_boolean("tokenizer.ggml.add_eos_token").value_or(false) && special.eos;
   out["post_processor"] = nullptr;
   if (bos || eos)
-    out["post_processor"] = template_of(bos ? special.bos : std::nullopt, eos ? special.eos : std::nullopt, vocabulary);
+    out["post_processor"] =
+        template_of(bos ? special.bos : std::nullopt, eos ? special.eos : std::nullopt, vocabulary);
   return out;
 }
 
@@ -305,7 +338,8 @@ TokenizerParts read_gguf_tokenizer(const GgufMetadata& metadata) {
   parts.chat_template = gguf_chat_template(metadata);
   if (source.byte_level && find_pre(metadata) == nullptr)
     parts.notes.push_back(
-        "the file does not name its pre-tokenizer (tokenizer.ggml.pre); a general rule is used, and the tokens may "
+        "the file does not name its pre-tokenizer (tokenizer.ggml.pre); a general rule is used, "
+        "and the tokens may "
         "differ from those the model was trained on");
   return parts;
 }

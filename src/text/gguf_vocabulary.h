@@ -21,7 +21,8 @@ struct GgufVocabulary {
 GgufVocabulary read_gguf_vocabulary(const io::GgufMetadata& metadata);
 
 /// "left right" cut at the first space behind position 0. @throws Error corrupt_file GG_MERGE
-std::pair<std::string_view, std::string_view> split_merge(const io::GgufMetadata& metadata, std::size_t index,
+std::pair<std::string_view, std::string_view> split_merge(const io::GgufMetadata& metadata,
+                                                          std::size_t index,
                                                           std::string_view merge);
 
 /// Everything around the model in tokenizer.json's form: `normalizer`, `pre_tokenizer`,
@@ -29,15 +30,18 @@ std::pair<std::string_view, std::string_view> split_merge(const io::GgufMetadata
 Json gguf_components(const io::GgufMetadata& metadata, const GgufVocabulary& vocabulary);
 
 /// Special ids, checked. @throws Error corrupt_file GG_SPECIAL_ID
-SpecialTokens gguf_special_tokens(const io::GgufMetadata& metadata, const GgufVocabulary& vocabulary);
+SpecialTokens gguf_special_tokens(const io::GgufMetadata& metadata,
+                                  const GgufVocabulary& vocabulary);
 
 /// The chat template, empty if there is none.
 std::string gguf_chat_template(const io::GgufMetadata& metadata);
 
 /// Tokens that are looked for in the text: control, unknown and user-defined ones, BOS and EOS.
-std::vector<AddedToken> gguf_added_tokens(const GgufVocabulary& vocabulary, const SpecialTokens& special_tokens);
+std::vector<AddedToken> gguf_added_tokens(const GgufVocabulary& vocabulary,
+                                          const SpecialTokens& special_tokens);
 
-/// Reads a tokenizer from GGUF metadata; `tokenizer.huggingface.json` goes first where it is present.
+/// Reads a tokenizer from GGUF metadata; `tokenizer.huggingface.json` goes first where it is
+/// present.
 /// @throws Error as above, GG_MERGE, and those of read_tokenizer_json()
 TokenizerParts read_gguf_tokenizer(const io::GgufMetadata& metadata);
 

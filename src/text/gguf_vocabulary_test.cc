@@ -29,13 +29,17 @@ GgufValue integers(std::vector<std::int64_t> values, Type element = Type::i32) {
 /// A byte-level vocabulary: 256 stand-ins, "he", "<|end|>" (control).
 GgufMetadata::Map byte_level(const std::string& pre) {
   Strings tokens;
-  for (unsigned byte = 0; byte < 256; ++byte) tokens.emplace_back(stand_in(static_cast<unsigned char>(byte)));
+  for (unsigned byte = 0; byte < 256; ++byte)
+    tokens.emplace_back(stand_in(static_cast<unsigned char>(byte)));
   tokens.insert(tokens.end(), {"he", "12", "<|end|>"});
   std::vector<std::int64_t> types(tokens.size(), 1);
   types.back() = 3;
-  return {{"tokenizer.ggml.model", text("gpt2")},     {"tokenizer.ggml.pre", text(pre)},
-          {"tokenizer.ggml.tokens", list(tokens)},    {"tokenizer.ggml.token_type", integers(types)},
-          {"tokenizer.ggml.merges", list({"h e", "1 2"})}, {"tokenizer.ggml.bos_token_id", number(258)},
+  return {{"tokenizer.ggml.model", text("gpt2")},
+          {"tokenizer.ggml.pre", text(pre)},
+          {"tokenizer.ggml.tokens", list(tokens)},
+          {"tokenizer.ggml.token_type", integers(types)},
+          {"tokenizer.ggml.merges", list({"h e", "1 2"})},
+          {"tokenizer.ggml.bos_token_id", number(258)},
           {"tokenizer.ggml.eos_token_id", number(258)}};
 }
 
@@ -43,7 +47,10 @@ GgufMetadata::Map byte_level(const std::string& pre) {
 GgufMetadata::Map sentencepiece() {
   return {{"tokenizer.ggml.model", text("llama")},
           {"tokenizer.ggml.tokens",
-           list({"<unk>", "<s>", "</s>", "<0x0A>", "<0xC3>", "<0xA9>", "\xe2\x96\x81", "a", "b", "\xe2\x96\x81" "a", "<u>", ""})},
+           list({"<unk>", "<s>", "</s>", "<0x0A>", "<0xC3>", "<0xA9>", "\xe2\x96\x81", "a", "b",
+                 "\xe2\x96\x81"
+                 "a",
+                 "<u>", ""})},
           {"tokenizer.ggml.scores", floats({0, 0, 0, 0, 0, 0, -1, -2, -3, -1, 0, 0})},
           {"tokenizer.ggml.token_type", integers({2, 3, 3, 6, 6, 6, 1, 1, 1, 1, 4, 5})},
           {"tokenizer.ggml.bos_token_id", number(1)},
@@ -51,7 +58,9 @@ GgufMetadata::Map sentencepiece() {
           {"tokenizer.ggml.unknown_token_id", number(0)}};
 }
 
-Pipeline open(GgufMetadata::Map values) { return Pipeline(read_gguf_tokenizer(GgufMetadata("x.gguf", std::move(values)))); }
+Pipeline open(GgufMetadata::Map values) {
+  return Pipeline(read_gguf_tokenizer(GgufMetadata("x.gguf", std::move(values))));
+}
 
 std::string code_of(GgufMetadata::Map values) {
   try {
@@ -78,8 +87,10 @@ TEST(GgufVocabularyTest, SentencePieceMetadataGivesPrefixBytesAndSpecialTokens) 
   EXPECT_EQ(tokenizer.encode("a a\n", {}), (std::vector<TokenId>{1, 9, 9, 3}));
   EXPECT_EQ(tokenizer.encode("<s>b", {.add_special = false}), (std::vector<TokenId>{1, 6, 8}));
   EXPECT_EQ(tokenizer.encode("é", {.add_special = false}), (std::vector<TokenId>{6, 4, 5}));
-  EXPECT_EQ(tokenizer.encode("xx", {.add_special = false}), (std::vector<TokenId>{6, 0})) << "one unknown for a run";
-  EXPECT_EQ(tokenizer.encode("<u>", {.add_special = false, .parse_special = false}), (std::vector<TokenId>{10}))
+  EXPECT_EQ(tokenizer.encode("xx", {.add_special = false}), (std::vector<TokenId>{6, 0}))
+      << "one unknown for a run";
+  EXPECT_EQ(tokenizer.encode("<u>", {.add_special = false, .parse_special = false}),
+            (std::vector<TokenId>{10}))
       << "user-defined tokens are found in literal text too";
   EXPECT_EQ(tokenizer.decode(std::vector<TokenId>{1, 9, 4, 5}, false), "aé");
   EXPECT_TRUE(tokenizer.special().adds_bos);
@@ -126,11 +137,14 @@ TEST(GgufVocabularyTest, ModelsThatAreNotBpeAreRefusedByName) {
 
 TEST(GgufVocabularyTest, ArraysOfOtherLengthOrElementTypeAreRefused) {  // G9a
   EXPECT_EQ(code_with(sentencepiece(), "scores", floats({0, 1})), "GG_VOCAB");
-  EXPECT_EQ(code_with(sentencepiece(), "scores", integers(std::vector<std::int64_t>(12), Type::u8)), "GG_VOCAB");
+  EXPECT_EQ(code_with(sentencepiece(), "scores", integers(std::vector<std::int64_t>(12), Type::u8)),
+            "GG_VOCAB");
   EXPECT_EQ(code_with(sentencepiece(), "scores", floats(std::vector<double>(12, NAN))), "GG_VOCAB");
   EXPECT_EQ(code_with(sentencepiece(), "token_type", integers({1, 1})), "GG_VOCAB");
-  EXPECT_EQ(code_with(sentencepiece(), "token_type", integers(std::vector<std::int64_t>(12, 7))), "GG_VOCAB");
-  EXPECT_EQ(code_with(sentencepiece(), "token_type", floats(std::vector<double>(12, 1))), "GG_VOCAB");
+  EXPECT_EQ(code_with(sentencepiece(), "token_type", integers(std::vector<std::int64_t>(12, 7))),
+            "GG_VOCAB");
+  EXPECT_EQ(code_with(sentencepiece(), "token_type", floats(std::vector<double>(12, 1))),
+            "GG_VOCAB");
   EXPECT_EQ(code_with(sentencepiece(), "tokens", floats({1})), "GG_VOCAB");
   EXPECT_EQ(code_with(sentencepiece(), "tokens", list({})), "GG_VOCAB");
   EXPECT_EQ(code_with(byte_level("gpt-2"), "merges", integers({1})), "GG_VOCAB");
@@ -141,10 +155,15 @@ TEST(GgufVocabularyTest, ArraysOfOtherLengthOrElementTypeAreRefused) {  // G9a
 }
 
 TEST(GgufVocabularyTest, SpecialIdsBeyondTheVocabularyAreRefused) {  // G9b
-  for (const char* name : {"bos", "eos", "eot", "eom", "unknown", "padding", "seperator", "cls", "mask"}) {
-    EXPECT_EQ(code_with(sentencepiece(), std::string(name) + "_token_id", number(12)), "GG_SPECIAL_ID") << name;
+  for (const char* name :
+       {"bos", "eos", "eot", "eom", "unknown", "padding", "seperator", "cls", "mask"}) {
+    EXPECT_EQ(code_with(sentencepiece(), std::string(name) + "_token_id", number(12)),
+              "GG_SPECIAL_ID")
+        << name;
     const GgufValue negative{Type::i32, Type::u32, std::int64_t{-1}};
-    EXPECT_EQ(code_with(sentencepiece(), std::string(name) + "_token_id", negative), "GG_SPECIAL_ID") << name;
+    EXPECT_EQ(code_with(sentencepiece(), std::string(name) + "_token_id", negative),
+              "GG_SPECIAL_ID")
+        << name;
   }
 }
 
@@ -181,8 +200,8 @@ TEST(GgufVocabularyTest, TokensThatAreNoUtf8AreRefusedInSentencePieceAndTakenInB
 
 TEST(GgufVocabularyTest, ACompleteTokenizerJsonInsideGoesFirst) {
   auto values = byte_level("no-such-rule");
-  values["tokenizer.huggingface.json"] = text(
-      R"({"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]}})");
+  values["tokenizer.huggingface.json"] =
+      text(R"({"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]}})");
   values["tokenizer.ggml.bos_token_id"] = number(1);
   values["tokenizer.ggml.eos_token_id"] = number(2);
   const Pipeline tokenizer = open(values);

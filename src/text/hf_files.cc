@@ -31,7 +31,8 @@ std::optional<AddedToken> token_field(const JsonFields& fields, const std::strin
   return token;
 }
 
-[[noreturn]] void refuse_special(const JsonFields& fields, const std::string& name, std::string_view token) {
+[[noreturn]] void refuse_special(const JsonFields& fields, const std::string& name,
+                                 std::string_view token) {
   fail(ErrorKind::corrupt_file,
        {.code = "TK_SPECIAL",
         .file = fields.file(),
@@ -43,7 +44,8 @@ std::optional<AddedToken> token_field(const JsonFields& fields, const std::strin
 }
 
 /// Makes the token of a role special and returns its id.
-std::optional<TokenId> role(const JsonFields& fields, const std::string& name, TokenizerParts& parts) {
+std::optional<TokenId> role(const JsonFields& fields, const std::string& name,
+                            TokenizerParts& parts) {
   auto token = token_field(fields, name);
   if (!token || token->content.empty()) return std::nullopt;
   const auto id = parts.find(token->content);
@@ -82,7 +84,8 @@ void add_tokens_decoder(const JsonFields& fields, TokenizerParts& parts) {
     token.special = entry.boolean("special", false);
     const Json id = parse_json(key, fields.file(), "TK_ID");
     token.id = checked_id(id, token.content, fields.file());
-    const bool other = parts.exists(token.id) && parts.vocabulary->text(token.id) != token.content &&
+    const bool other = parts.exists(token.id) &&
+                       parts.vocabulary->text(token.id) != token.content &&
                        parts.find(token.content) != token.id;
     if (other) refuse_special(fields, "added_tokens_decoder." + key, token.content);
     if (!token.content.empty()) parts.add(std::move(token));
@@ -117,8 +120,8 @@ void add_template(const JsonFields& config, TokenizerParts& parts) {
   }
 }
 
-/// An id or a list of ids that end generation. Files that describe the model, not the tokenizer, may
-/// name ids of a padded vocabulary: those are left out.
+/// An id or a list of ids that end generation. Files that describe the model, not the tokenizer,
+/// may name ids of a padded vocabulary: those are left out.
 void add_end_ids(const Json& document, const std::string& file, TokenizerParts& parts) {
   const JsonFields fields(document, file, "");
   const Json* value = fields.find("eos_token_id");
@@ -130,15 +133,18 @@ void add_end_ids(const Json& document, const std::string& file, TokenizerParts& 
     if (known)
       add_end_of_text(id.get<TokenId>(), parts.special);
     else
-      parts.notes.push_back(file + ": eos_token_id " + to_text(id) + " is not in the vocabulary and is ignored");
+      parts.notes.push_back(file + ": eos_token_id " + to_text(id) +
+                            " is not in the vocabulary and is ignored");
   }
 }
 
 /// add_bos_token and add_eos_token count where the tokenizer itself has no rule for them.
 void add_borders(const JsonFields& config, TokenizerParts& parts) {
   if (!parts.prefix.empty() || !parts.suffix.empty()) return;
-  if (config.boolean("add_bos_token", false) && parts.special.bos) parts.prefix = {*parts.special.bos};
-  if (config.boolean("add_eos_token", false) && parts.special.eos) parts.suffix = {*parts.special.eos};
+  if (config.boolean("add_bos_token", false) && parts.special.bos)
+    parts.prefix = {*parts.special.bos};
+  if (config.boolean("add_eos_token", false) && parts.special.eos)
+    parts.suffix = {*parts.special.eos};
 }
 
 bool is_opt(const Json* config) {
@@ -155,7 +161,8 @@ std::vector<Merge> read_merges_text(std::string_view text, const Vocabulary& voc
     if (entry.ends_with('\r')) entry.remove_suffix(1);
     if (entry.starts_with("#version") || (entry.empty() && text.empty())) continue;
     const std::size_t space = entry.find(' ');
-    if (space == std::string_view::npos) refuse_merge(file, line, entry, "is not two tokens with a space between them");
+    if (space == std::string_view::npos)
+      refuse_merge(file, line, entry, "is not two tokens with a space between them");
     const auto merge = make_merge(vocabulary, entry.substr(0, space), entry.substr(space + 1));
     if (!merge) refuse_merge(file, line, entry, "has a part, or a result, that is no token");
     merges.push_back(*merge);
@@ -164,7 +171,8 @@ std::vector<Merge> read_merges_text(std::string_view text, const Vocabulary& voc
   return merges;
 }
 
-/// Tokens in angle brackets that no merge makes: the special ones, for want of a file that names them.
+/// Tokens in angle brackets that no merge makes: the special ones, for want of a file that names
+/// them.
 void add_unmade_tokens(const std::vector<Merge>& merges, TokenizerParts& parts) {
   const Vocabulary& vocabulary = *parts.vocabulary;
   std::vector<bool> made(vocabulary.size());
@@ -182,7 +190,8 @@ void add_unmade_tokens(const std::vector<Merge>& merges, TokenizerParts& parts) 
 
 }  // namespace
 
-void add_hf_files(const ReadFile& read, const Json* config, bool adds_tokens, TokenizerParts& parts) {
+void add_hf_files(const ReadFile& read, const Json* config, bool adds_tokens,
+                  TokenizerParts& parts) {
   if (adds_tokens) add_tokens_file(read, parts);
   if (const auto text = read(kConfig)) {
     const Json document = parse_json(*text, kConfig, "TK_JSON");
@@ -209,11 +218,12 @@ void add_hf_files(const ReadFile& read, const Json* config, bool adds_tokens, To
   }
   if (!generation)
     for (const AddedToken& token : parts.added)
-      if (token.special && ends_text_by_name(token.content)) add_end_of_text(token.id, parts.special);
+      if (token.special && ends_text_by_name(token.content))
+        add_end_of_text(token.id, parts.special);
 }
 
-TokenizerParts read_vocab_and_merges(std::string_view vocab, std::string_view merges_text, const ReadFile& read,
-                                     const Json* config) {
+TokenizerParts read_vocab_and_merges(std::string_view vocab, std::string_view merges_text,
+                                     const ReadFile& read, const Json* config) {
   TokenizerParts parts;
   parts.kind = "byte-level BPE";
   parts.vocabulary = std::make_unique<Vocabulary>();

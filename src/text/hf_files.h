@@ -17,12 +17,13 @@ using ReadFile = std::function<std::optional<std::string>(const std::string& nam
 /// @param adds_tokens  the vocabulary file knows no added tokens, so those of the others count
 /// @param config       config.json or null
 /// @throws Error corrupt_file TK_SPECIAL, TK_JSON, TK_ID
-void add_hf_files(const ReadFile& read, const Json* config, bool adds_tokens, TokenizerParts& parts);
+void add_hf_files(const ReadFile& read, const Json* config, bool adds_tokens,
+                  TokenizerParts& parts);
 
-/// GPT-2's pair of files. Where no other file names the special tokens, those are the tokens in angle
-/// brackets that no merge makes. `</s>` comes first where config.json says OPT.
+/// GPT-2's pair of files. Where no other file names the special tokens, those are the tokens in
+/// angle brackets that no merge makes. `</s>` comes first where config.json says OPT.
 /// @throws Error corrupt_file TK_JSON, TK_ID, TK_MERGES
-TokenizerParts read_vocab_and_merges(std::string_view vocab, std::string_view merges, const ReadFile& read,
-                                     const Json* config);
+TokenizerParts read_vocab_and_merges(std::string_view vocab, std::string_view merges,
+                                     const ReadFile& read, const Json* config);
 
 }  // namespace tender::text

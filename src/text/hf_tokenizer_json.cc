@@ -8,7 +8,8 @@
 namespace tender::text {
 namespace {
 
-[[noreturn]] void refuse_id(const std::string& file, std::string_view token, std::string found, std::string why) {
+[[noreturn]] void refuse_id(const std::string& file, std::string_view token, std::string found,
+                            std::string why) {
   fail(ErrorKind::corrupt_file,
        {.code = "TK_ID",
         .file = file,
@@ -44,14 +45,17 @@ std::vector<Merge> read_merges(const JsonFields& model, const Vocabulary& vocabu
         refuse_merge(model.file(), i, text, "is not two tokens with a space between them");
       left = text.substr(0, space);
       right = text.substr(space + 1);
-    } else if (entry.is_array() && entry.size() == 2 && entry[0].is_string() && entry[1].is_string()) {
+    } else if (entry.is_array() && entry.size() == 2 && entry[0].is_string() &&
+               entry[1].is_string()) {
       left = entry[0].get<std::string>();
       right = entry[1].get<std::string>();
     } else {
       refuse_merge(model.file(), i, entry.type_name(), "is neither a string nor a pair of strings");
     }
     const auto merge = make_merge(vocabulary, left, right);
-    if (!merge) refuse_merge(model.file(), i, left + " " + right, "has a part, or a result, that is no token");
+    if (!merge)
+      refuse_merge(model.file(), i, left + " " + right,
+                   "has a part, or a result, that is no token");
     merges.push_back(*merge);
   }
   return merges;
@@ -73,11 +77,14 @@ void read_added_tokens(const JsonFields& document, TokenizerParts& parts) {
     token.special = fields.boolean("special", false);
     token.normalized = fields.boolean("normalized", !token.special);
     const auto in_model = parts.vocabulary->find(token.content);
-    const bool id_is_other = parts.vocabulary->exists(token.id) && parts.vocabulary->text(token.id) != token.content;
+    const bool id_is_other =
+        parts.vocabulary->exists(token.id) && parts.vocabulary->text(token.id) != token.content;
     if (!ids.insert(token.id).second || id_is_other)
-      refuse_id(document.file(), token.content, std::to_string(token.id), "belongs to another token");
+      refuse_id(document.file(), token.content, std::to_string(token.id),
+                "belongs to another token");
     if (!contents.insert(token.content).second || (in_model && *in_model != token.id))
-      refuse_id(document.file(), token.content, std::to_string(token.id), "is the second one of this text");
+      refuse_id(document.file(), token.content, std::to_string(token.id),
+                "is the second one of this text");
     parts.added.push_back(std::move(token));
   }
 }
@@ -149,9 +156,10 @@ BpeOptions bpe_options(const JsonFields& model, const TokenizerParts& parts) {
 
 TokenId checked_id(const Json& value, std::string_view token, const std::string& file) {
   if (!value.is_number_integer()) refuse_id(file, token, to_text(value), "is no integer");
-  const bool fits = value.is_number_unsigned() ? value.get<std::uint64_t>() < kMaxVocabulary
-                                               : value.get<std::int64_t>() >= 0 &&
-                                                     value.get<std::int64_t>() < std::int64_t{kMaxVocabulary};
+  const bool fits = value.is_number_unsigned()
+                        ? value.get<std::uint64_t>() < kMaxVocabulary
+                        : value.get<std::int64_t>() >= 0 &&
+                              value.get<std::int64_t>() < std::int64_t{kMaxVocabulary};
   if (!fits) refuse_id(file, token, to_text(value), "is out of range");
   return value.get<TokenId>();
 }
@@ -167,10 +175,12 @@ void add_checked(Vocabulary& vocabulary, TokenId id, std::string text, const std
           .hint = "the file is damaged"},
          "token {} has {} bytes, more than {}", id, text.size(), kMaxTokenBytes);
   const std::string copy = text.substr(0, 100);
-  if (!vocabulary.add(id, std::move(text))) refuse_id(file, copy, std::to_string(id), "belongs to another token");
+  if (!vocabulary.add(id, std::move(text)))
+    refuse_id(file, copy, std::to_string(id), "belongs to another token");
 }
 
-void refuse_merge(const std::string& file, std::size_t index, std::string_view found, std::string_view why) {
+void refuse_merge(const std::string& file, std::size_t index, std::string_view found,
+                  std::string_view why) {
   fail(ErrorKind::corrupt_file,
        {.code = "TK_MERGES",
         .file = file,
@@ -183,10 +193,12 @@ void refuse_merge(const std::string& file, std::size_t index, std::string_view f
 
 void add_components(const Json& document, const std::string& file, TokenizerParts& parts) {
   const JsonFields fields(document, file, "");
-  if (fields.find("normalizer") != nullptr) parts.normalizer = make_normalizer(fields.object("normalizer"));
+  if (fields.find("normalizer") != nullptr)
+    parts.normalizer = make_normalizer(fields.object("normalizer"));
   if (fields.find("pre_tokenizer") != nullptr)
     parts.pre_tokenization = make_pre_tokenizer(fields.object("pre_tokenizer"));
-  if (fields.find("post_processor") != nullptr) add_post_processor(fields.object("post_processor"), parts);
+  if (fields.find("post_processor") != nullptr)
+    add_post_processor(fields.object("post_processor"), parts);
   if (fields.find("decoder") != nullptr) parts.decoder = Decoder(fields.object("decoder"));
 }
 
@@ -195,7 +207,8 @@ TokenizerParts read_tokenizer_json(std::string_view text, const std::string& fil
   const JsonFields fields(document, file, "");
   const JsonFields model = fields.object("model");
   // Files before tokenizers 0.6 do not name the type; BPE is the one with merges.
-  const std::string type = model.find_string("type").value_or(model.find("merges") != nullptr ? "BPE" : "");
+  const std::string type =
+      model.find_string("type").value_or(model.find("merges") != nullptr ? "BPE" : "");
   if (type != "BPE") model.unknown_component(type);
 
   TokenizerParts parts;
@@ -204,7 +217,8 @@ TokenizerParts read_tokenizer_json(std::string_view text, const std::string& fil
   read_added_tokens(fields, parts);
   add_components(document, file, parts);
   const BpeOptions options = bpe_options(model, parts);
-  parts.model = std::make_unique<RankBpe>(*parts.vocabulary, read_merges(model, *parts.vocabulary), options);
+  parts.model =
+      std::make_unique<RankBpe>(*parts.vocabulary, read_merges(model, *parts.vocabulary), options);
   parts.kind = options.raw_bytes       ? "byte-level BPE"
                : options.byte_fallback ? "BPE with byte fallback"
                                        : "BPE";

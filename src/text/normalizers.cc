@@ -63,7 +63,8 @@ class Prepend final : public Normalizer {
 
 class Replace final : public Normalizer {
  public:
-  Replace(Pattern pattern, std::string content) : pattern_(std::move(pattern)), content_(std::move(content)) {}
+  Replace(Pattern pattern, std::string content)
+      : pattern_(std::move(pattern)), content_(std::move(content)) {}
   void apply(std::string& text, Place, RegexScratch& scratch) const override {
     std::string out;
     std::size_t done = 0;
@@ -117,8 +118,10 @@ std::unique_ptr<Normalizer> make_normalizer(const JsonFields& fields) {
   if (type == "StripAccents") return std::make_unique<StripAccents>();
   if (type == "Prepend") return std::make_unique<Prepend>(fields.string("prepend"));
   if (type == "Strip")
-    return std::make_unique<Strip>(fields.boolean("strip_left", true), fields.boolean("strip_right", true));
-  if (type == "Replace") return std::make_unique<Replace>(pattern_field(fields), fields.string("content"));
+    return std::make_unique<Strip>(fields.boolean("strip_left", true),
+                                   fields.boolean("strip_right", true));
+  if (type == "Replace")
+    return std::make_unique<Replace>(pattern_field(fields), fields.string("content"));
   if (type == "Sequence") {
     std::vector<std::unique_ptr<Normalizer>> steps;
     for (const Json& step : fields.array("normalizers"))

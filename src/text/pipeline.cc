@@ -19,7 +19,8 @@ AddedTokens added_tokens_of(const TokenizerParts& parts) {
 }  // namespace
 
 std::optional<TokenId> TokenizerParts::find(std::string_view text) const {
-  const auto found = std::find_if(added.begin(), added.end(), [&](const auto& t) { return t.content == text; });
+  const auto found =
+      std::find_if(added.begin(), added.end(), [&](const auto& t) { return t.content == text; });
   return found != added.end() ? found->id : vocabulary->find(text);
 }
 
@@ -29,21 +30,24 @@ bool TokenizerParts::exists(TokenId id) const {
 }
 
 void TokenizerParts::add(AddedToken token) {
-  const auto same = std::find_if(added.begin(), added.end(), [&](const auto& t) { return t.id == token.id; });
+  const auto same =
+      std::find_if(added.begin(), added.end(), [&](const auto& t) { return t.id == token.id; });
   if (same == added.end())
     added.push_back(std::move(token));
   else
     same->special = same->special || token.special;
 }
 
-Pipeline::Pipeline(TokenizerParts parts) : parts_(std::move(parts)), added_(added_tokens_of(parts_)) {
+Pipeline::Pipeline(TokenizerParts parts)
+    : parts_(std::move(parts)), added_(added_tokens_of(parts_)) {
   special_ = parts_.special;
   special_.adds_bos = !parts_.prefix.empty();
   special_.adds_eos = !parts_.suffix.empty();
   chat_template_ = parts_.chat_template;
   notes_ = parts_.notes;
   size_ = parts_.vocabulary->size();
-  for (const AddedToken& token : added_.all()) size_ = std::max(size_, static_cast<std::size_t>(token.id) + 1);
+  for (const AddedToken& token : added_.all())
+    size_ = std::max(size_, static_cast<std::size_t>(token.id) + 1);
 }
 
 std::vector<TokenId> Pipeline::encode(std::string_view text, const EncodeOptions& options) const {
@@ -53,7 +57,8 @@ std::vector<TokenId> Pipeline::encode(std::string_view text, const EncodeOptions
   if (options.add_special) out = parts_.prefix;
   Place place = Place::start;
   added_.split(text, AddedTokens::Pass::raw, options.parse_special, [&](const Segment& segment) {
-    if (segment.token == nullptr) return encode_segment(segment.text, place, options.parse_special, scratch, out);
+    if (segment.token == nullptr)
+      return encode_segment(segment.text, place, options.parse_special, scratch, out);
     out.push_back(segment.token->id);
     place = segment.token->continues ? Place::continued : Place::segment;
   });
@@ -61,8 +66,8 @@ std::vector<TokenId> Pipeline::encode(std::string_view text, const EncodeOptions
   return out;
 }
 
-void Pipeline::encode_segment(std::string_view text, Place place, bool parse_special, EncodeScratch& scratch,
-                              Ids& out) const {
+void Pipeline::encode_segment(std::string_view text, Place place, bool parse_special,
+                              EncodeScratch& scratch, Ids& out) const {
   while (!text.empty()) {
     const std::size_t valid = first_invalid_utf8(text).value_or(text.size());
     if (valid > 0) encode_utf8(text.substr(0, valid), place, parse_special, scratch, out);
@@ -75,15 +80,16 @@ void Pipeline::encode_segment(std::string_view text, Place place, bool parse_spe
   }
 }
 
-void Pipeline::encode_utf8(std::string_view text, Place place, bool parse_special, EncodeScratch& scratch,
-                           Ids& out) const {
+void Pipeline::encode_utf8(std::string_view text, Place place, bool parse_special,
+                           EncodeScratch& scratch, Ids& out) const {
   std::string normalized;
   if (parts_.normalizer) {
     normalized = text;
     parts_.normalizer->apply(normalized, place, scratch.regex);
     text = normalized;
   }
-  if (added_.empty(AddedTokens::Pass::normalized)) return encode_normalized(text, place, scratch, out);
+  if (added_.empty(AddedTokens::Pass::normalized))
+    return encode_normalized(text, place, scratch, out);
   added_.split(text, AddedTokens::Pass::normalized, parse_special, [&](const Segment& segment) {
     if (segment.token == nullptr)
       encode_normalized(segment.text, place, scratch, out);
@@ -93,7 +99,8 @@ void Pipeline::encode_utf8(std::string_view text, Place place, bool parse_specia
   });
 }
 
-void Pipeline::encode_normalized(std::string_view text, Place place, EncodeScratch& scratch, Ids& out) const {
+void Pipeline::encode_normalized(std::string_view text, Place place, EncodeScratch& scratch,
+                                 Ids& out) const {
   if (text.empty()) return;
   if (parts_.pre_tokenization.steps == nullptr) return parts_.model->encode(text, scratch, out);
   parts_.pre_tokenization.steps->split({text, place}, scratch.regex, [&](const Piece& piece) {

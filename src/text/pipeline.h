@@ -56,11 +56,12 @@ class Pipeline final : public Tokenizer {
 
  private:
   using Ids = std::vector<TokenId>;
-  void encode_segment(std::string_view text, Place place, bool parse_special, EncodeScratch& scratch,
-                      Ids& out) const;
+  void encode_segment(std::string_view text, Place place, bool parse_special,
+                      EncodeScratch& scratch, Ids& out) const;
   void encode_utf8(std::string_view text, Place place, bool parse_special, EncodeScratch& scratch,
                    Ids& out) const;
-  void encode_normalized(std::string_view text, Place place, EncodeScratch& scratch, Ids& out) const;
+  void encode_normalized(std::string_view text, Place place, EncodeScratch& scratch,
+                         Ids& out) const;
 
   TokenizerParts parts_;
   AddedTokens added_;

@@ -16,11 +16,11 @@ constexpr std::string_view kQwen2Pattern =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 enum class Rule : std::uint8_t {
-  gpt2,    ///< pattern G
-  digits,  ///< every number character alone, then G
-  llama3,  ///< pattern L
-  qwen2,   ///< L with numbers one by one
-  unnamed, ///< punctuation, G, runs of numbers, groups of three digits
+  gpt2,     ///< pattern G
+  digits,   ///< every number character alone, then G
+  llama3,   ///< pattern L
+  qwen2,    ///< L with numbers one by one
+  unnamed,  ///< punctuation, G, runs of numbers, groups of three digits
 };
 
 struct Name {
@@ -72,7 +72,10 @@ Json split(std::string_view pattern) {
 }
 
 Json byte_level(bool use_regex) {
-  return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", use_regex}};
+  return {{"type", "ByteLevel"},
+          {"add_prefix_space", false},
+          {"trim_offsets", true},
+          {"use_regex", use_regex}};
 }
 
 Json sequence(Json steps) { return {{"type", "Sequence"}, {"pretokenizers", std::move(steps)}}; }
@@ -82,7 +85,8 @@ Json steps_of(Rule rule) {
     case Rule::gpt2:
       return byte_level(true);
     case Rule::digits:
-      return sequence(Json::array({{{"type", "Digits"}, {"individual_digits", true}}, byte_level(true)}));
+      return sequence(
+          Json::array({{{"type", "Digits"}, {"individual_digits", true}}, byte_level(true)}));
     case Rule::llama3:
       return sequence(Json::array({split(kLlama3Pattern), byte_level(false)}));
     case Rule::qwen2:
@@ -100,7 +104,8 @@ Json steps_of(Rule rule) {
 }  // namespace
 
 PreFamily pre_family(std::string_view name, std::string_view file) {
-  const auto found = std::find_if(kNames.begin(), kNames.end(), [&](const Name& n) { return n.name == name; });
+  const auto found =
+      std::find_if(kNames.begin(), kNames.end(), [&](const Name& n) { return n.name == name; });
   if (found == kNames.end()) {
     std::string known;
     for (const Name& n : kNames) known += (known.empty() ? "" : ", ") + std::string(n.name);

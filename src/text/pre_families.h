@@ -9,10 +9,10 @@ namespace tender::text {
 
 /// What GGUF's `tokenizer.ggml.pre` stands for (checkpoints 7.4).
 struct PreFamily {
-  Json pre_tokenizer;          ///< in tokenizer.json's form
-  Json normalizer;             ///< null or as above
+  Json pre_tokenizer;  ///< in tokenizer.json's form
+  Json normalizer;     ///< null or as above
   bool ignore_merges = false;
-  bool adds_bos = false;       ///< where `tokenizer.ggml.add_bos_token` is silent
+  bool adds_bos = false;  ///< where `tokenizer.ggml.add_bos_token` is silent
 };
 
 /// @param name  the value of the key; "default" where it is missing

@@ -23,7 +23,13 @@ Piece part_of(const Piece& piece, std::size_t begin, std::size_t end) {
 }
 
 /// What happens to the matches of Split; the rest stays as it is.
-enum class Behavior : std::uint8_t { removed, isolated, merged_with_previous, merged_with_next, contiguous };
+enum class Behavior : std::uint8_t {
+  removed,
+  isolated,
+  merged_with_previous,
+  merged_with_next,
+  contiguous
+};
 
 class Split final : public PreTokenizer {
  public:
@@ -36,7 +42,9 @@ class Split final : public PreTokenizer {
       return;
     }
     std::vector<std::pair<Span, bool>> parts;
-    for_each_part(piece.text, scratch, [&](Span part, bool match) { parts.push_back({part, match != invert_}); });
+    for_each_part(piece.text, scratch, [&](Span part, bool match) {
+      parts.push_back({part, match != invert_});
+    });
     if (behavior_ == Behavior::removed)
       std::erase_if(parts, [](const auto& part) { return part.second; });
     else if (behavior_ == Behavior::contiguous)
@@ -151,8 +159,9 @@ class Metaspace final : public PreTokenizer {
     std::string text;
     text.reserve(piece.text.size() + mark_.size());
     for (const char c : piece.text) c == ' ' ? text += mark_ : text += c;
-    const bool prefixed = prefix_ == Prefix::always ? piece.place != Place::continued
-                                                    : prefix_ == Prefix::first && piece.place == Place::start;
+    const bool prefixed = prefix_ == Prefix::always
+                              ? piece.place != Place::continued
+                              : prefix_ == Prefix::first && piece.place == Place::start;
     if (prefixed && !text.starts_with(mark_)) text.insert(0, mark_);
     const Piece whole{text, piece.place};
     if (at_marks_)
@@ -177,7 +186,8 @@ class Sequence final : public PreTokenizer {
  private:
   void run(std::size_t step, const Piece& piece, RegexScratch& scratch, PieceSink sink) const {
     if (step == steps_.size()) return sink(piece);
-    steps_[step]->split(piece, scratch, [&](const Piece& part) { run(step + 1, part, scratch, sink); });
+    steps_[step]->split(piece, scratch,
+                        [&](const Piece& part) { run(step + 1, part, scratch, sink); });
   }
 
   std::vector<std::unique_ptr<PreTokenizer>> steps_;
@@ -204,7 +214,8 @@ std::unique_ptr<PreTokenizer> make_metaspace(const JsonFields& fields) {
   const std::string otherwise = fields.boolean("add_prefix_space", true) ? "always" : "never";
   const std::string scheme = fields.find_string("prepend_scheme").value_or(otherwise);
   using Prefix = Metaspace::Prefix;
-  if (scheme != "always" && scheme != "first" && scheme != "never") fields.unknown_component(scheme);
+  if (scheme != "always" && scheme != "first" && scheme != "never")
+    fields.unknown_component(scheme);
   const Prefix prefix = scheme == "always"  ? Prefix::always
                         : scheme == "first" ? Prefix::first
                                             : Prefix::never;
@@ -217,7 +228,8 @@ std::unique_ptr<PreTokenizer> make_sequence(const JsonFields& fields, bool is_la
   const Json& list = fields.array("pretokenizers");
   std::vector<std::unique_ptr<PreTokenizer>> steps;
   for (std::size_t i = 0; i < list.size(); ++i)
-    steps.push_back(make_step({list[i], fields.file(), fields.where()}, is_last && i + 1 == list.size()));
+    steps.push_back(
+        make_step({list[i], fields.file(), fields.where()}, is_last && i + 1 == list.size()));
   return std::make_unique<Sequence>(std::move(steps));
 }
 
@@ -228,19 +240,22 @@ std::unique_ptr<PreTokenizer> make_step(const JsonFields& fields, bool is_last) 
   if (type == "ByteLevel") {
     std::optional<Split> pattern;
     if (fields.boolean("use_regex", true)) pattern = by_regex(kGpt2Pattern, Behavior::isolated);
-    return std::make_unique<ByteLevel>(fields.boolean("add_prefix_space", true), std::move(pattern), !is_last);
+    return std::make_unique<ByteLevel>(fields.boolean("add_prefix_space", true), std::move(pattern),
+                                       !is_last);
   }
   if (type == "Split")
     return std::make_unique<Split>(pattern_field(fields), behavior_field(fields, "Isolated"),
                                    fields.boolean("invert", false));
   if (type == "Digits")
-    return std::make_unique<Split>(
-        by_regex(fields.boolean("individual_digits", false) ? R"(\p{N})" : R"(\p{N}+)", Behavior::isolated));
+    return std::make_unique<Split>(by_regex(
+        fields.boolean("individual_digits", false) ? R"(\p{N})" : R"(\p{N}+)", Behavior::isolated));
   if (type == "Punctuation")
-    return std::make_unique<Split>(by_regex(R"([\p{P}$+<=>^`|~])", behavior_field(fields, "Isolated")));
+    return std::make_unique<Split>(
+        by_regex(R"([\p{P}$+<=>^`|~])", behavior_field(fields, "Isolated")));
   if (type == "Whitespace")
     return std::make_unique<Split>(by_regex(kWordsAndSigns, Behavior::removed, true));
-  if (type == "WhitespaceSplit") return std::make_unique<Split>(by_regex(R"(\s)", Behavior::removed));
+  if (type == "WhitespaceSplit")
+    return std::make_unique<Split>(by_regex(R"(\s)", Behavior::removed));
   if (type == "CharDelimiterSplit") {
     const std::string delimiter = fields.string("delimiter");
     if (delimiter.empty()) fields.refuse("delimiter", "one character");

@@ -17,7 +17,8 @@ struct Piece {
 };
 using PieceSink = FunctionRef<void(const Piece&)>;
 
-/// Cuts text into pre-tokens, over whose borders no merge reaches: the `pre_tokenizer` of a tokenizer.
+/// Cuts text into pre-tokens, over whose borders no merge reaches: the `pre_tokenizer` of a
+/// tokenizer.
 class PreTokenizer {
  public:
   virtual ~PreTokenizer() = default;
@@ -31,7 +32,8 @@ struct PreTokenization {
   bool byte_level = false;  ///< ByteLevel comes last: the word model gets raw bytes, not stand-ins
 };
 
-/// Sequence, ByteLevel, Metaspace, Split, Digits, Punctuation, Whitespace, WhitespaceSplit, CharDelimiterSplit.
+/// Sequence, ByteLevel, Metaspace, Split, Digits, Punctuation, Whitespace, WhitespaceSplit,
+/// CharDelimiterSplit.
 /// @throws Error unsupported TK_COMPONENT, corrupt_file TK_JSON, unsupported TK_REGEX
 PreTokenization make_pre_tokenizer(const JsonFields& fields);
 

@@ -20,8 +20,8 @@ constexpr std::uint32_t kHeapLimitKib = 64 << 10;  // only without machine code
 constexpr std::size_t kStackBytes = 1 << 20;
 constexpr std::size_t kMaxPatternBytes = 64 << 10;
 
-// Oniguruma's classes: White_Space, and letters, marks, numbers, connectors. PCRE2's own \s has U+180E
-// as well, its \w lacks marks.
+// Oniguruma's classes: White_Space, and letters, marks, numbers, connectors. PCRE2's own \s has
+// U+180E as well, its \w lacks marks.
 constexpr std::string_view kSpace = R"(\t-\r\x{85}\p{Z})";
 constexpr std::string_view kWord = R"(\p{L}\p{M}\p{N}\p{Pc})";
 
@@ -137,7 +137,8 @@ Regex& Regex::operator=(Regex&& other) noexcept {
   return *this;
 }
 
-std::optional<Span> Regex::find(std::string_view text, std::size_t from, RegexScratch& scratch) const {
+std::optional<Span> Regex::find(std::string_view text, std::size_t from,
+                                RegexScratch& scratch) const {
   const auto match = compiled_ ? pcre2_jit_match : pcre2_match;
   const int result = match(code_, units(text), text.size(), from, PCRE2_NO_UTF_CHECK, scratch.data_,
                            scratch.context_);
@@ -157,7 +158,8 @@ std::optional<Span> Regex::find(std::string_view text, std::size_t from, RegexSc
   return Span{bounds[0], bounds[1]};
 }
 
-std::optional<Span> Pattern::find(std::string_view text, std::size_t from, RegexScratch& scratch) const {
+std::optional<Span> Pattern::find(std::string_view text, std::size_t from,
+                                  RegexScratch& scratch) const {
   if (const auto* regex = std::get_if<Regex>(&what_)) return regex->find(text, from, scratch);
   const auto& literal = std::get<std::string>(what_);
   const std::size_t found = text.find(literal, from);
@@ -166,7 +168,8 @@ std::optional<Span> Pattern::find(std::string_view text, std::size_t from, Regex
 }
 
 std::size_t after(std::string_view text, Span match) {
-  if (match.end > match.begin || match.end >= text.size()) return match.end + (match.end == match.begin);
+  if (match.end > match.begin || match.end >= text.size())
+    return match.end + (match.end == match.begin);
   return match.end + std::max<std::size_t>(read_code_point(text.substr(match.end)).bytes, 1);
 }
 

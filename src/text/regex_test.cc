@@ -40,9 +40,12 @@ TEST(RegexTest, BlanksAreWhiteSpaceForEveryCodePoint) {
     if (c >= 0xd800 && c <= 0xdfff) continue;
     std::string text;
     append_utf8(c, text);
-    ASSERT_EQ(blank.find(text, 0, scratch).has_value(), is_white_space(c)) << static_cast<std::uint32_t>(c);
-    ASSERT_EQ(in_class.find(text, 0, scratch).has_value(), is_white_space(c)) << static_cast<std::uint32_t>(c);
-    ASSERT_EQ(no_blank.find(text, 0, scratch).has_value(), !is_white_space(c)) << static_cast<std::uint32_t>(c);
+    ASSERT_EQ(blank.find(text, 0, scratch).has_value(), is_white_space(c))
+        << static_cast<std::uint32_t>(c);
+    ASSERT_EQ(in_class.find(text, 0, scratch).has_value(), is_white_space(c))
+        << static_cast<std::uint32_t>(c);
+    ASSERT_EQ(no_blank.find(text, 0, scratch).has_value(), !is_white_space(c))
+        << static_cast<std::uint32_t>(c);
   }
 }
 
@@ -54,17 +57,20 @@ TEST(RegexTest, PatternsAreUnicodeAware) {
   EXPECT_EQ(matches(R"(\s+(?!\S))", "a   b  "), (Strings{"  ", "  "}));
   EXPECT_EQ(matches(R"([]a]+)", "x]a]"), (Strings{"]a]"}));
   EXPECT_EQ(matches(R"([^\s\p{L}\p{N}]+)", "ab,.c "), (Strings{",."}));
-  EXPECT_EQ(matches("x*", "axé"), (Strings{"", "x", "", ""})) << "an empty match steps over a whole character";
+  EXPECT_EQ(matches("x*", "axé"), (Strings{"", "x", "", ""}))
+      << "an empty match steps over a whole character";
 }
 
 TEST(RegexTest, WhatCannotBeRunIsRefused) {
-  for (const char* pattern : {"", "(", "[a", "*", R"(\h)", "[a[bc]]", "[a&&b]", R"(\p{NoSuchScript})"})
+  for (const char* pattern :
+       {"", "(", "[a", "*", R"(\h)", "[a[bc]]", "[a&&b]", R"(\p{NoSuchScript})"})
     EXPECT_EQ(code_of(pattern, "x"), "TK_REGEX") << pattern;
 }
 
 TEST(RegexTest, ACatastrophicPatternEndsWithAnErrorAndNotInTime) {
   EXPECT_EQ(code_of("(a+)+$", std::string(64, 'a') + "b"), "TK_REGEX");
-  EXPECT_EQ(code_of("(?:a?){12}a{12}", std::string(12, 'a')), "") << "slow in theory, within the limits";
+  EXPECT_EQ(code_of("(?:a?){12}a{12}", std::string(12, 'a')), "")
+      << "slow in theory, within the limits";
 }
 
 }  // namespace

@@ -92,7 +92,8 @@ class Message {
   std::string_view data_;
 };
 
-[[noreturn]] void refuse_component(const std::string& file, std::string_view item, std::string_view found) {
+[[noreturn]] void refuse_component(const std::string& file, std::string_view item,
+                                   std::string_view found) {
   fail(ErrorKind::unsupported,
        {.code = "TK_COMPONENT",
         .file = file,
@@ -109,7 +110,7 @@ struct Model {
   std::vector<float> scores;
   std::vector<PieceType> types;
   SentencePieceRules rules{.remove_extra_whitespaces = true};  // the format's default
-  bool unigram = true;  // the format's default
+  bool unigram = true;                                         // the format's default
   std::int64_t unknown = 0;
   std::int64_t bos = 1;
   std::int64_t eos = 2;
@@ -128,7 +129,8 @@ void read_piece(std::string_view bytes, const std::string& file, Model& model) {
   }
   if (type < 1 || type > 6) message.refuse("a piece of unknown type");
   if (!std::isfinite(score)) message.refuse("a score that is not finite");
-  if (text.empty() || first_invalid_utf8(text)) message.refuse("a piece that is empty or not UTF-8");
+  if (text.empty() || first_invalid_utf8(text))
+    message.refuse("a piece that is empty or not UTF-8");
   if (model.pieces.size() == kMaxVocabulary) message.refuse("more than 2^24 pieces");
   model.pieces.push_back(std::move(text));
   model.scores.push_back(score);
@@ -141,7 +143,8 @@ void read_trainer(std::string_view bytes, const std::string& file, Model& model)
   std::uint64_t type = 1;
   while (message.next()) {
     if (message.field() == 3) type = message.number();
-    if (message.field() == 24 && message.boolean()) refuse_component(file, "trainer", "treat_whitespace_as_suffix");
+    if (message.field() == 24 && message.boolean())
+      refuse_component(file, "trainer", "treat_whitespace_as_suffix");
     if (message.field() == 40) model.unknown = message.integer();
     if (message.field() == 41) model.bos = message.integer();
     if (message.field() == 42) model.eos = message.integer();
@@ -155,7 +158,8 @@ void read_trainer(std::string_view bytes, const std::string& file, Model& model)
 void read_normalizer(std::string_view bytes, const std::string& file, Model& model) {
   Message message(bytes, file);
   while (message.next()) {
-    if (message.field() == 2 && !message.data().empty()) refuse_component(file, "normalizer", "Precompiled");
+    if (message.field() == 2 && !message.data().empty())
+      refuse_component(file, "normalizer", "Precompiled");
     if (message.field() == 3) model.rules.add_dummy_prefix = message.boolean();
     if (message.field() == 4) model.rules.remove_extra_whitespaces = message.boolean();
     if (message.field() == 5) model.rules.escape_whitespaces = message.boolean();
@@ -174,13 +178,18 @@ Model read_model(std::string_view bytes, const std::string& file) {
   return model;
 }
 
-std::optional<TokenId> special_id(std::int64_t id, const Model& model, const std::string& file, std::string_view name) {
+std::optional<TokenId> special_id(std::int64_t id, const Model& model, const std::string& file,
+                                  std::string_view name) {
   // int32 -1 says that there is none; old writers store it without its upper half.
   if (id < 0 || id == 0xffffffff) return std::nullopt;
   if (static_cast<std::uint64_t>(id) >= model.pieces.size())
     fail(ErrorKind::corrupt_file,
-         {.code = "TK_SPECIAL", .file = file, .item = std::string(name), .found = std::to_string(id),
-          .expected = fmt::format("below {}", model.pieces.size()), .hint = "the file is damaged"},
+         {.code = "TK_SPECIAL",
+          .file = file,
+          .item = std::string(name),
+          .found = std::to_string(id),
+          .expected = fmt::format("below {}", model.pieces.size()),
+          .hint = "the file is damaged"},
          "{} is {}, beyond the {} pieces", name, id, model.pieces.size());
   return static_cast<TokenId>(id);
 }
@@ -192,8 +201,12 @@ void add_pieces(const Model& model, const std::string& file, TokenizerParts& par
     const std::string& text = model.pieces[i];
     if (type == PieceType::byte && !byte_token_value(text))
       fail(ErrorKind::corrupt_file,
-           {.code = "TK_BYTE_TOKEN", .file = file, .item = std::to_string(i), .found = text,
-            .expected = "<0x00> to <0xFF>", .hint = "the file is damaged"},
+           {.code = "TK_BYTE_TOKEN",
+            .file = file,
+            .item = std::to_string(i),
+            .found = text,
+            .expected = "<0x00> to <0xFF>",
+            .hint = "the file is damaged"},
            "byte piece {} is {}", i, quote(text));
     add_checked(*parts.vocabulary, id, text, file);
     AddedToken token;
@@ -222,7 +235,8 @@ Json sentencepiece_components(const SentencePieceRules& rules) {
     normalizers.push_back(replace_regex(" +", " "));
   }
   if (rules.add_dummy_prefix)
-    normalizers.push_back({{"type", "Prepend"}, {"prepend", rules.escape_whitespaces ? mark : " "}});
+    normalizers.push_back(
+        {{"type", "Prepend"}, {"prepend", rules.escape_whitespaces ? mark : " "}});
   if (rules.escape_whitespaces)
     normalizers.push_back({{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", mark}});
   Json decoders = Json::array();
@@ -247,9 +261,11 @@ TokenizerParts read_sentencepiece_file(std::string_view bytes, const std::string
   parts.special.padding = special_id(model.padding, model, file, "pad_id");
   add_components(sentencepiece_components(model.rules), file, parts);
   if (model.unigram)
-    parts.model = std::make_unique<Unigram>(*parts.vocabulary, model.scores, model.types, parts.special.unknown);
+    parts.model = std::make_unique<Unigram>(*parts.vocabulary, model.scores, model.types,
+                                            parts.special.unknown);
   else
-    parts.model = std::make_unique<ScoreBpe>(*parts.vocabulary, model.scores, model.types, parts.special.unknown);
+    parts.model = std::make_unique<ScoreBpe>(*parts.vocabulary, model.scores, model.types,
+                                             parts.special.unknown);
   if (parts.special.bos) parts.prefix = {*parts.special.bos};
   return parts;
 }

@@ -33,7 +33,9 @@ std::string replaced(std::string_view bytes) {
     bytes.remove_prefix(valid);
     if (bytes.empty()) break;
     std::size_t length = 1;
-    while (length < bytes.size() && length < 4 && incomplete_tail(bytes.substr(0, length + 1)) == length + 1) ++length;
+    while (length < bytes.size() && length < 4 &&
+           incomplete_tail(bytes.substr(0, length + 1)) == length + 1)
+      ++length;
     out += "\xef\xbf\xbd";
     bytes.remove_prefix(length);
   }
@@ -45,7 +47,8 @@ class TinyTokenizerTest : public ::testing::TestWithParam<std::size_t> {
   const Json& entry() const { return golden()["tokenizers"][GetParam()]; }
   std::vector<std::string> texts() const {
     std::vector<std::string> out;
-    for (const Json& number : entry()["numbers"]) out.push_back(golden()["texts"][number.get<std::size_t>()]);
+    for (const Json& number : entry()["numbers"])
+      out.push_back(golden()["texts"][number.get<std::size_t>()]);
     return out;
   }
   static std::vector<TokenId> ids_of(const Json& json) { return json.get<std::vector<TokenId>>(); }
@@ -56,7 +59,8 @@ TEST_P(TinyTokenizerTest, GivesTheIdsOfTheReference) {
   const auto all = texts();
   ASSERT_GT(all.size(), 10U);
   for (std::size_t i = 0; i < all.size(); ++i)
-    EXPECT_EQ(tokenizer->encode(all[i], {.add_special = false}), ids_of(entry()["plain"][i])) << all[i];
+    EXPECT_EQ(tokenizer->encode(all[i], {.add_special = false}), ids_of(entry()["plain"][i]))
+        << all[i];
 }
 
 TEST_P(TinyTokenizerTest, PutsAroundWhatTheReferencePutsAround) {
@@ -71,8 +75,10 @@ TEST_P(TinyTokenizerTest, ReadsSpecialTokensLiterallyOnRequest) {
   const auto all = texts();
   for (std::size_t i = 0; i < all.size(); ++i) {
     const Json& other = entry()["literal"];
-    const auto expected = ids_of(other.contains(std::to_string(i)) ? other[std::to_string(i)] : entry()["plain"][i]);
-    EXPECT_EQ(tokenizer->encode(all[i], {.add_special = false, .parse_special = false}), expected) << all[i];
+    const auto expected =
+        ids_of(other.contains(std::to_string(i)) ? other[std::to_string(i)] : entry()["plain"][i]);
+    EXPECT_EQ(tokenizer->encode(all[i], {.add_special = false, .parse_special = false}), expected)
+        << all[i];
   }
 }
 
@@ -81,7 +87,8 @@ TEST_P(TinyTokenizerTest, DecodesAsTheReferenceDoes) {
   const auto all = texts();
   for (std::size_t i = 0; i < all.size(); ++i) {
     const Json& other = entry()["decoded"];
-    const auto expected = other.contains(std::to_string(i)) ? other[std::to_string(i)].get<std::string>() : all[i];
+    const auto expected =
+        other.contains(std::to_string(i)) ? other[std::to_string(i)].get<std::string>() : all[i];
     EXPECT_EQ(replaced(tokenizer->decode(ids_of(entry()["plain"][i]), false)), expected) << all[i];
   }
 }
@@ -92,10 +99,12 @@ TEST_P(TinyTokenizerTest, PiecesOfTheIdsJoinedAreTheDecodedTextButForItsTrimming
   const std::string joint = entry()["document"]["decoder"].is_null() ? " " : "";
   for (const auto& line : entry()["plain"]) {
     std::string joined;
-    for (const TokenId id : ids_of(line)) joined += (joined.empty() ? "" : joint) + tokenizer->piece(id, true);
+    for (const TokenId id : ids_of(line))
+      joined += (joined.empty() ? "" : joint) + tokenizer->piece(id, true);
     const std::string decoded = tokenizer->decode(ids_of(line), true);
     EXPECT_EQ(joined.substr(joined.size() - std::min(joined.size(), decoded.size())), decoded);
-    EXPECT_LE(joined.size(), decoded.size() + 4) << "at most the blanks of the first token are trimmed";
+    EXPECT_LE(joined.size(), decoded.size() + 4)
+        << "at most the blanks of the first token are trimmed";
   }
 }
 

@@ -29,16 +29,18 @@ struct SpecialTokens {
   std::optional<TokenId> eos;
   std::optional<TokenId> unknown;
   std::optional<TokenId> padding;
-  std::vector<TokenId> end_of_text;  ///< all that end generation: eos, eot, those of generation_config.json
-  bool adds_bos = false;             ///< encode() with add_special puts BOS in front
-  bool adds_eos = false;             ///< … and EOS at the end
+  std::vector<TokenId>
+      end_of_text;        ///< all that end generation: eos, eot, those of generation_config.json
+  bool adds_bos = false;  ///< encode() with add_special puts BOS in front
+  bool adds_eos = false;  ///< … and EOS at the end
 };
 
-/// Turns text into the ids of the reference implementation and back. Immutable; any thread may use it.
+/// Turns text into the ids of the reference implementation and back. Immutable; any thread may use
+/// it.
 ///
-/// Any bytes are accepted (docs/tokenizers.md says what becomes of those that are no UTF-8). encode()
-/// fails only where the tokenizer's own file asks for too much: a pattern that exceeds the limits of
-/// effort (invalid_input TK_REGEX), or a normalizer that multiplies the text (TK_GROWTH).
+/// Any bytes are accepted (docs/tokenizers.md says what becomes of those that are no UTF-8).
+/// encode() fails only where the tokenizer's own file asks for too much: a pattern that exceeds the
+/// limits of effort (invalid_input TK_REGEX), or a normalizer that multiplies the text (TK_GROWTH).
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
@@ -47,7 +49,8 @@ class Tokenizer {
   virtual std::string_view kind() const = 0;
   /// Highest id + 1; ids may have holes.
   virtual std::size_t vocabulary() const = 0;
-  virtual std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options = {}) const = 0;
+  virtual std::vector<TokenId> encode(std::string_view text,
+                                      const EncodeOptions& options = {}) const = 0;
   /// Bytes of the ids one after another. A single id may give an incomplete UTF-8 sequence.
   /// @param keep_special  special tokens as their text; otherwise they give nothing
   virtual std::string decode(std::span<const TokenId> ids, bool keep_special = true) const = 0;
@@ -76,9 +79,9 @@ class Tokenizer {
 /// @throws Error (checkpoints 8.4, and 8.3 G9); not_found TK_MISSING where there is none
 std::unique_ptr<Tokenizer> open_tokenizer(const io::Checkpoint& checkpoint);
 
-/// The tokenizer files of a Hugging Face directory: copied where the checkpoint is one, rebuilt from
-/// GGUF metadata otherwise (tokenizer.json, tokenizer_config.json). File name → content. The rebuilt
-/// files give the same ids.
+/// The tokenizer files of a Hugging Face directory: copied where the checkpoint is one, rebuilt
+/// from GGUF metadata otherwise (tokenizer.json, tokenizer_config.json). File name → content. The
+/// rebuilt files give the same ids.
 std::map<std::string, std::string> tokenizer_files(const io::Checkpoint& checkpoint);
 
 }  // namespace tender::text

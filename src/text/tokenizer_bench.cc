@@ -66,8 +66,8 @@ const bool registered = [] {
                {"languages", data() / "calib_exllamav2/multilingual.utf8"}};
   for (const auto& model : models) {
     for (const auto& text : texts)
-      benchmark::RegisterBenchmark((std::string("encode/") + model.name + "/" + text.name).c_str(), encode,
-                                   model.path, text.path)
+      benchmark::RegisterBenchmark((std::string("encode/") + model.name + "/" + text.name).c_str(),
+                                   encode, model.path, text.path)
           ->Unit(benchmark::kMillisecond);
     benchmark::RegisterBenchmark((std::string("open/") + model.name).c_str(), open, model.path)
         ->Unit(benchmark::kMillisecond);

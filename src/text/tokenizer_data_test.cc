@@ -93,7 +93,8 @@ TEST(TokenizerDataTest, Llama2FileGivesTheIdsOfItsVectors) {
   const Json cases = Json::parse(read_text(data / "llama2c_expected_ids.json"));
   ASSERT_EQ(cases.size(), 5U);
   for (const Json& entry : cases)
-    EXPECT_EQ(tokenizer->encode(entry["text"].get<std::string>()), entry["ids"].get<std::vector<TokenId>>());
+    EXPECT_EQ(tokenizer->encode(entry["text"].get<std::string>()),
+              entry["ids"].get<std::vector<TokenId>>());
 }
 
 TEST(TokenizerDataTest, TinyFilesGiveTheIdsAndTextsOfTheirVectors) {
@@ -103,16 +104,19 @@ TEST(TokenizerDataTest, TinyFilesGiveTheIdsAndTextsOfTheirVectors) {
   for (const auto& [name, group] : groups.items()) {
     const testing::TemporaryFolder folder;
     const std::string file = group["tokenizer"];
-    std::filesystem::copy_file(data / file, folder / (file.ends_with(".model") ? "tokenizer.model" : "tokenizer.json"));
+    std::filesystem::copy_file(
+        data / file, folder / (file.ends_with(".model") ? "tokenizer.model" : "tokenizer.json"));
     const auto tokenizer = open(folder.path());
     ASSERT_GT(group["cases"].size(), 5U);
     for (const Json& entry : group["cases"]) {
       const auto text = entry["text"].get<std::string>();
       const auto ids = entry["ids"].get<std::vector<TokenId>>();
       EXPECT_EQ(tokenizer->encode(text, {.add_special = false}), ids) << name << ": " << text;
-      // SentencePiece shows the unknown token as a sign of its own; the reference of texts is the HF library.
+      // SentencePiece shows the unknown token as a sign of its own; the reference of texts is the
+      // HF library.
       if (entry["decoded"].get<std::string>().find("\xe2\x81\x87") != std::string::npos) continue;
-      EXPECT_EQ(tokenizer->decode(ids, false), entry["decoded"].get<std::string>()) << name << ": " << text;
+      EXPECT_EQ(tokenizer->decode(ids, false), entry["decoded"].get<std::string>())
+          << name << ": " << text;
     }
   }
 }
@@ -128,12 +132,14 @@ void write_smollm(const testing::TemporaryFolder& folder) {
     if (!line.starts_with("#version")) merges.push_back(line);
   Json added = Json::array();
   for (const auto& [token, id] : vocab.items())
-    if (id < 17) added.push_back({{"id", id}, {"content", token}, {"special", true}, {"normalized", false}});
+    if (id < 17)
+      added.push_back({{"id", id}, {"content", token}, {"special", true}, {"normalized", false}});
   const Json byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", false}};
   const Json digits = {{"type", "Digits"}, {"individual_digits", true}};
   const Json document = {
       {"added_tokens", added},
-      {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", Json::array({digits, byte_level})}}},
+      {"pre_tokenizer",
+       {{"type", "Sequence"}, {"pretokenizers", Json::array({digits, byte_level})}}},
       {"decoder", byte_level},
       {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", merges}}}};
   testing::write_text(folder / "tokenizer.json", to_text(document));
@@ -165,10 +171,12 @@ void expect_anchor(const Tokenizer& tokenizer, const Anchor& anchor) {
   EXPECT_EQ(joined(raw).size(), 1'296'370U);
   EXPECT_EQ(tokenizer.encode(joined(raw), plain).size(), anchor.joined);
   EXPECT_EQ(tokenizer.encode(raw, plain).size(), anchor.raw);
-  EXPECT_EQ(tokenizer.encode(std::string_view(raw).substr(0, raw.size() - 1), plain).size(), anchor.raw_without_end);
+  EXPECT_EQ(tokenizer.encode(std::string_view(raw).substr(0, raw.size() - 1), plain).size(),
+            anchor.raw_without_end);
 }
 
-std::vector<TokenId> first_ids(const Tokenizer& tokenizer, const std::string& text, std::size_t count) {
+std::vector<TokenId> first_ids(const Tokenizer& tokenizer, const std::string& text,
+                               std::size_t count) {
   std::vector<TokenId> ids = tokenizer.encode(text, {.add_special = false});
   ids.resize(count);
   return ids;
@@ -211,12 +219,13 @@ TEST(TokenizerDataTest, WikiText2HasTheKnownNumberOfSmolLm2Tokens) {
 std::string hash_of(const std::vector<TokenId>& ids) {
   std::string bytes;
   for (const TokenId id : ids)
-    for (unsigned shift = 0; shift < 32; shift += 8) bytes += static_cast<char>(static_cast<std::uint32_t>(id) >> shift);
+    for (unsigned shift = 0; shift < 32; shift += 8)
+      bytes += static_cast<char>(static_cast<std::uint32_t>(id) >> shift);
   return sha256_hex(bytes);
 }
 
-/// Two megabytes of English, code, many languages and odd characters, and what oracle/make_tokenizer_golden.py
-/// says of their ids. Nothing if the shared data is absent.
+/// Two megabytes of English, code, many languages and odd characters, and what
+/// oracle/make_tokenizer_golden.py says of their ids. Nothing if the shared data is absent.
 struct MixedText {
   std::string text;
   Json golden;
@@ -243,7 +252,8 @@ void expect_golden(const Tokenizer& tokenizer, const MixedText& mixed, const std
 /// The tokenizer of a directory that holds the rebuilt files of a model.
 std::unique_ptr<Tokenizer> rebuilt(const std::filesystem::path& model) {
   const testing::TemporaryFolder folder;
-  for (const auto& [name, content] : tokenizer_files(*io::open_checkpoint(model, io::Need::tokenizer)))
+  for (const auto& [name, content] :
+       tokenizer_files(*io::open_checkpoint(model, io::Need::tokenizer)))
     testing::write_text(folder / name, content);
   return open(folder.path());
 }
@@ -267,7 +277,8 @@ TEST(TokenizerDataTest, FilesRebuiltFromGgufGiveTheSameIds) {
   TENDER_DATA_OR_SKIP(data, "tokenizers/ggml_vocab");
   const auto mixed = mixed_text();
   if (!mixed) GTEST_SKIP() << "needs the texts of the shared data (TENDER_DATA)";
-  for (const auto& [file, name] : {std::pair("ggml-vocab-gpt-2.gguf", "gpt2"), {"ggml-vocab-llama-spm.gguf", "llama2"}}) {
+  for (const auto& [file, name] :
+       {std::pair("ggml-vocab-gpt-2.gguf", "gpt2"), {"ggml-vocab-llama-spm.gguf", "llama2"}}) {
     const auto source = open(data / file);
     const auto copy = rebuilt(data / file);
     expect_golden(*copy, *mixed, name);

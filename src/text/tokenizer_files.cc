@@ -16,22 +16,31 @@ using Files = std::map<std::string, std::string>;
 using MergeTexts = std::vector<std::pair<std::string_view, std::string_view>>;
 
 constexpr std::array kCopied = {
-    "tokenizer.json",    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",      "vocab.json",
-    "merges.txt",        "tokenizer.model",       "chat_template.jinja",     "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "generation_config.json",
 };
 
-/// The rules that give SentencePiece's order of merging by rank: for every piece, its halves that are
-/// pieces, best score first.
+/// The rules that give SentencePiece's order of merging by rank: for every piece, its halves that
+/// are pieces, best score first.
 MergeTexts merges_by_score(const GgufVocabulary& source) {
   Vocabulary pieces;
   std::vector<std::size_t> order;
   for (std::size_t id = 0; id < source.tokens.size(); ++id) {
-    if (source.types[id] != PieceType::normal && source.types[id] != PieceType::user_defined) continue;
+    if (source.types[id] != PieceType::normal && source.types[id] != PieceType::user_defined)
+      continue;
     pieces.add(static_cast<TokenId>(id), source.tokens[id]);
     order.push_back(id);
   }
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return source.scores[a] > source.scores[b]; });
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return source.scores[a] > source.scores[b];
+  });
   MergeTexts merges;
   for (const std::size_t id : order) {
     const std::string_view text = source.tokens[id];
@@ -46,14 +55,16 @@ MergeTexts merges_by_score(const GgufVocabulary& source) {
 MergeTexts merges_by_rank(const io::GgufMetadata& metadata, const GgufVocabulary& source) {
   MergeTexts merges;
   merges.reserve(source.merges.size());
-  for (std::size_t i = 0; i < source.merges.size(); ++i) merges.push_back(split_merge(metadata, i, source.merges[i]));
+  for (std::size_t i = 0; i < source.merges.size(); ++i)
+    merges.push_back(split_merge(metadata, i, source.merges[i]));
   return merges;
 }
 
 /// "a b" where that is unambiguous, which every version of the library reads; pairs otherwise.
 Json merges_json(const MergeTexts& merges) {
   const bool spaced = std::any_of(merges.begin(), merges.end(), [](const auto& merge) {
-    return merge.first.find(' ') != std::string_view::npos || merge.second.find(' ') != std::string_view::npos;
+    return merge.first.find(' ') != std::string_view::npos ||
+           merge.second.find(' ') != std::string_view::npos;
   });
   Json out = Json::array();
   for (const auto& [left, right] : merges) {
@@ -65,12 +76,14 @@ Json merges_json(const MergeTexts& merges) {
   return out;
 }
 
-Json model_json(const io::GgufMetadata& metadata, const GgufVocabulary& source, const SpecialTokens& special,
-                bool ignore_merges) {
+Json model_json(const io::GgufMetadata& metadata, const GgufVocabulary& source,
+                const SpecialTokens& special, bool ignore_merges) {
   Json vocab = Json::object();
   for (std::size_t id = 0; id < source.tokens.size(); ++id)
-    if (!source.tokens[id].empty() && !vocab.contains(source.tokens[id])) vocab[source.tokens[id]] = id;
-  const bool has_bytes = std::find(source.types.begin(), source.types.end(), PieceType::byte) != source.types.end();
+    if (!source.tokens[id].empty() && !vocab.contains(source.tokens[id]))
+      vocab[source.tokens[id]] = id;
+  const bool has_bytes =
+      std::find(source.types.begin(), source.types.end(), PieceType::byte) != source.types.end();
   Json model = {{"type", "BPE"},
                 {"dropout", nullptr},
                 {"unk_token", nullptr},
@@ -82,7 +95,8 @@ Json model_json(const io::GgufMetadata& metadata, const GgufVocabulary& source, 
   if (!source.byte_level && special.unknown)
     model["unk_token"] = source.tokens[static_cast<std::size_t>(*special.unknown)];
   model["vocab"] = std::move(vocab);
-  model["merges"] = merges_json(source.byte_level ? merges_by_rank(metadata, source) : merges_by_score(source));
+  model["merges"] =
+      merges_json(source.byte_level ? merges_by_rank(metadata, source) : merges_by_score(source));
   return model;
 }
 
@@ -99,8 +113,10 @@ Json added_json(const GgufVocabulary& source, const SpecialTokens& special) {
   return out;
 }
 
-Json config_json(const io::GgufMetadata& metadata, const GgufVocabulary& source, const SpecialTokens& special) {
-  Json out = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"clean_up_tokenization_spaces", false}};
+Json config_json(const io::GgufMetadata& metadata, const GgufVocabulary& source,
+                 const SpecialTokens& special) {
+  Json out = {{"tokenizer_class", "PreTrainedTokenizerFast"},
+              {"clean_up_tokenization_spaces", false}};
   const auto put = [&](const char* name, const std::optional<TokenId>& id) {
     if (id) out[name] = source.tokens[static_cast<std::size_t>(*id)];
   };
@@ -137,7 +153,8 @@ void check_representable(const io::GgufMetadata& metadata, const GgufVocabulary&
             .found = std::to_string(id),
             .expected = "UTF-8, which tokenizer.json is written in",
             .hint = "keep the GGUF file for its tokenizer"},
-           "token {} ({}) is not UTF-8 and cannot be written to tokenizer.json", id, quote(source.tokens[id]));
+           "token {} ({}) is not UTF-8 and cannot be written to tokenizer.json", id,
+           quote(source.tokens[id]));
 }
 
 Files files_of(const io::GgufMetadata& metadata) {

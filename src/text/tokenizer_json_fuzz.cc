@@ -9,7 +9,8 @@
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace tender;
   constexpr std::string_view kText =
-      "Hello, we'Ve  seen\r\n 12345 caf\xc3\xa9 e\xcc\x81 \xf0\x9f\x98\x80 \xff <s> \xe2\x96\x81x   \n\n y</s>";
+      "Hello, we'Ve  seen\r\n 12345 caf\xc3\xa9 e\xcc\x81 \xf0\x9f\x98\x80 \xff <s> \xe2\x96\x81x  "
+      " \n\n y</s>";
   try {
     const text::Pipeline tokenizer(
         text::read_tokenizer_json({reinterpret_cast<const char*>(data), size}, "tokenizer.json"));

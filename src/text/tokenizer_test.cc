@@ -16,7 +16,8 @@ namespace tender::text {
 namespace {
 
 Json golden(const std::string& name) {
-  const Json document = Json::parse(testing::read_text(testing::source_path("src/text/golden/tiny_tokenizers.json")));
+  const Json document =
+      Json::parse(testing::read_text(testing::source_path("src/text/golden/tiny_tokenizers.json")));
   for (const Json& entry : document["tokenizers"]) {
     if (entry["name"] != name) continue;
     Json out = entry["document"];
@@ -29,7 +30,10 @@ Json golden(const std::string& name) {
 /// The smallest tokenizer: a, b and ab.
 Json smallest() {
   return {{"added_tokens", Json::array({{{"id", 3}, {"content", "<s>"}, {"special", true}}})},
-          {"model", {{"type", "BPE"}, {"vocab", {{"a", 0}, {"b", 1}, {"ab", 2}}}, {"merges", Json::array({"a b"})}}}};
+          {"model",
+           {{"type", "BPE"},
+            {"vocab", {{"a", 0}, {"b", 1}, {"ab", 2}}},
+            {"merges", Json::array({"a b"})}}}};
 }
 
 std::string code_of(const std::function<void()>& action) {
@@ -68,18 +72,20 @@ TEST(TokenizerTest, MergesAreReadInBothSpellings) {
 }
 
 TEST(TokenizerTest, TokensMayContainBlanks) {
-  const Json document = {{"model",
-                          {{"type", "BPE"},
-                           {"vocab", {{"a", 0}, {" ", 1}, {"a ", 2}, {" a", 3}, {"a a", 4}}},
-                           {"merges", Json::array({Json::array({"a", " "}), Json::array({"a ", "a"})})}}}};
+  const Json document = {
+      {"model",
+       {{"type", "BPE"},
+        {"vocab", {{"a", 0}, {" ", 1}, {"a ", 2}, {" a", 3}, {"a a", 4}}},
+        {"merges", Json::array({Json::array({"a", " "}), Json::array({"a ", "a"})})}}}};
   const Pipeline tokenizer(read_tokenizer_json(to_text(document), "tokenizer.json"));
   EXPECT_EQ(tokenizer.encode("a a a", {}), (std::vector<TokenId>{2, 4}));
 }
 
 TEST(TokenizerTest, EmptyOrUnknownMergesAreRefused) {
   Json document = smallest();
-  for (const Json& merges : {Json::array(), Json::array({"a c"}), Json::array({"b a"}), Json::array({"ab"}),
-                             Json::array({"a b b"}), Json::array({Json::array({"a"})}), Json::array({7})}) {
+  for (const Json& merges :
+       {Json::array(), Json::array({"a c"}), Json::array({"b a"}), Json::array({"ab"}),
+        Json::array({"a b b"}), Json::array({Json::array({"a"})}), Json::array({7})}) {
     document["model"]["merges"] = merges;
     EXPECT_EQ(code_of(document), "TK_MERGES") << merges;
   }
@@ -87,7 +93,8 @@ TEST(TokenizerTest, EmptyOrUnknownMergesAreRefused) {
 
 TEST(TokenizerTest, PatternsThatCannotBeRunAreRefused) {
   Json document = smallest();
-  document["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"Regex", "(a"}}}, {"behavior", "Isolated"}};
+  document["pre_tokenizer"] = {
+      {"type", "Split"}, {"pattern", {{"Regex", "(a"}}}, {"behavior", "Isolated"}};
   EXPECT_EQ(code_of(document), "TK_REGEX");
   document["pre_tokenizer"]["pattern"]["Regex"] = "(a+)+$";
   const Pipeline slow(read_tokenizer_json(to_text(document), "tokenizer.json"));
@@ -123,7 +130,8 @@ TEST(TokenizerTest, UnknownComponentsAreRefusedByName) {
 }
 
 TEST(TokenizerTest, IdsThatAreDuplicateNegativeOrTooLargeAreRefusedAndHolesAreNot) {
-  for (const Json& id : {Json(0), Json(-1), Json(std::int64_t{1} << 33U), Json(1 << 24), Json("1"), Json(1.5)}) {
+  for (const Json& id :
+       {Json(0), Json(-1), Json(std::int64_t{1} << 33U), Json(1 << 24), Json("1"), Json(1.5)}) {
     Json document = smallest();
     document["model"]["vocab"]["b"] = id;
     EXPECT_EQ(code_of(document), "TK_ID") << id;
@@ -149,8 +157,10 @@ TEST(TokenizerTest, DamagedJsonIsRefused) {
   EXPECT_EQ(code_of([] { read_tokenizer_json("{", "tokenizer.json"); }), "TK_JSON");
   EXPECT_EQ(code_of([] { read_tokenizer_json("[]", "tokenizer.json"); }), "TK_JSON");
   EXPECT_EQ(code_of([] { read_tokenizer_json("{}", "tokenizer.json"); }), "TK_JSON");
-  EXPECT_EQ(code_of([] { read_tokenizer_json(std::string(1000, '['), "tokenizer.json"); }), "JSON_DEPTH");
-  for (const char* part : {"normalizer", "pre_tokenizer", "post_processor", "decoder", "added_tokens", "model"}) {
+  EXPECT_EQ(code_of([] { read_tokenizer_json(std::string(1000, '['), "tokenizer.json"); }),
+            "JSON_DEPTH");
+  for (const char* part :
+       {"normalizer", "pre_tokenizer", "post_processor", "decoder", "added_tokens", "model"}) {
     Json document = smallest();
     document[part] = 7;
     EXPECT_EQ(code_of(document), "TK_JSON") << part;
@@ -172,12 +182,17 @@ TEST(TokenizerTest, ANormalizerThatMultipliesTheTextIsStopped) {
 
 TEST(TokenizerTest, ASpecialTokenThatTheVocabularyLacksIsRefused) {
   const std::string document = to_text(smallest());
-  for (const char* config : {R"({"bos_token":"<bos>"})", R"({"eos_token":{"content":"<eos>"}})", R"({"pad_token":"x"})",
-                             R"({"additional_special_tokens":["<x>"]})"})
-    EXPECT_EQ(code_of_directory({{"tokenizer.json", document}, {"tokenizer_config.json", config}}), "TK_SPECIAL") << config;
-  EXPECT_EQ(code_of_directory({{"tokenizer.json", document}, {"special_tokens_map.json", R"({"eos_token":"<eos>"})"}}),
+  for (const char* config : {R"({"bos_token":"<bos>"})", R"({"eos_token":{"content":"<eos>"}})",
+                             R"({"pad_token":"x"})", R"({"additional_special_tokens":["<x>"]})"})
+    EXPECT_EQ(code_of_directory({{"tokenizer.json", document}, {"tokenizer_config.json", config}}),
+              "TK_SPECIAL")
+        << config;
+  EXPECT_EQ(code_of_directory({{"tokenizer.json", document},
+                               {"special_tokens_map.json", R"({"eos_token":"<eos>"})"}}),
             "TK_SPECIAL");
-  EXPECT_EQ(code_of_directory({{"tokenizer.json", document}, {"tokenizer_config.json", R"({"bos_token":7})"}}), "TK_JSON");
+  EXPECT_EQ(code_of_directory(
+                {{"tokenizer.json", document}, {"tokenizer_config.json", R"({"bos_token":7})"}}),
+            "TK_JSON");
 }
 
 TEST(TokenizerTest, ADirectoryWithoutTokenizerFilesIsRefused) {
@@ -221,15 +236,18 @@ TEST(TokenizerTest, VocabAndMergesUseGpt2sPatternAndOptPutsItsEndTokenFirst) {
   const auto bare = open_directory({{"vocab.json", to_text(vocab)}, {"merges.txt", merges}});
   EXPECT_EQ(bare->encode(text), expected.encode(text, {}));
   EXPECT_FALSE(bare->special().adds_bos);
-  const auto opt = open_directory(
-      {{"vocab.json", to_text(vocab)}, {"merges.txt", merges}, {"config.json", R"({"model_type":"opt"})"}});
+  const auto opt = open_directory({{"vocab.json", to_text(vocab)},
+                                   {"merges.txt", merges},
+                                   {"config.json", R"({"model_type":"opt"})"}});
   auto with_end = expected.encode(text, {});
   with_end.insert(with_end.begin(), 2);
   EXPECT_EQ(opt->encode(text), with_end);
   EXPECT_EQ(opt->special().bos, 2);
 
-  EXPECT_EQ(code_of_directory({{"vocab.json", to_text(vocab)}, {"merges.txt", "#version: 0.2\n"}}), "TK_MERGES");
-  EXPECT_EQ(code_of_directory({{"vocab.json", to_text(vocab)}, {"merges.txt", "nonsense\n"}}), "TK_MERGES");
+  EXPECT_EQ(code_of_directory({{"vocab.json", to_text(vocab)}, {"merges.txt", "#version: 0.2\n"}}),
+            "TK_MERGES");
+  EXPECT_EQ(code_of_directory({{"vocab.json", to_text(vocab)}, {"merges.txt", "nonsense\n"}}),
+            "TK_MERGES");
   vocab["again"] = 0;
   EXPECT_EQ(code_of_directory({{"vocab.json", to_text(vocab)}, {"merges.txt", merges}}), "TK_ID");
 }
@@ -247,7 +265,8 @@ TEST(TokenizerTest, BytesThatAreNoUtf8ComeBackUnchanged) {
     const std::string framed = "x" + text;
     EXPECT_EQ(pieces.decode(pieces.encode(framed, plain), true), framed);
   }
-  EXPECT_EQ(bytes.encode("the\xff the", {.add_special = false}).size(), 3U) << "words around stay whole";
+  EXPECT_EQ(bytes.encode("the\xff the", {.add_special = false}).size(), 3U)
+      << "words around stay whole";
 }
 
 TEST(TokenizerTest, AnyThreadMayEncode) {
@@ -272,19 +291,31 @@ TEST(TokenizerTest, EveryTruncatedSentencePieceFileIsRefusedOrWhole) {
     file += "\x0a" + std::string(1, static_cast<char>(message.size())) + message;
   }
   const std::string pieces = file;
-  file += std::string("\x12\x08\x18\x02\xc0\x02\x00\xc8\x02\x02", 10);  // model_type 2, unk_id 0, bos_id 2
+  file += std::string("\x12\x08\x18\x02\xc0\x02\x00\xc8\x02\x02",
+                      10);                     // model_type 2, unk_id 0, bos_id 2
   file += std::string("\x1a\x02\x20\x00", 4);  // remove_extra_whitespaces false
   const Pipeline whole(read_sentencepiece_file(file, "tokenizer.model"));
   EXPECT_EQ(whole.encode("a a", {}), (std::vector<TokenId>{2, 2, 1, 2, 1}));
   for (std::size_t keep = 0; keep < pieces.size(); ++keep) {
-    const std::string code = code_of([&] { read_sentencepiece_file(file.substr(0, keep), "tokenizer.model"); });
-    EXPECT_TRUE(code == "TK_PROTOBUF" || code == "TK_SPECIAL" || code.empty()) << keep << " " << code;
+    const std::string code =
+        code_of([&] { read_sentencepiece_file(file.substr(0, keep), "tokenizer.model"); });
+    EXPECT_TRUE(code == "TK_PROTOBUF" || code == "TK_SPECIAL" || code.empty())
+        << keep << " " << code;
   }
-  EXPECT_EQ(code_of([&] { read_sentencepiece_file("not a model", "tokenizer.model"); }), "TK_PROTOBUF");
-  EXPECT_EQ(code_of([&] { read_sentencepiece_file(pieces + std::string("\x12\x02\x18\x03", 4), "tokenizer.model"); }),
-            "TK_COMPONENT") << "word model";
-  EXPECT_EQ(code_of([&] { read_sentencepiece_file(pieces + std::string("\x1a\x04\x12\x02xx", 6), "tokenizer.model"); }),
-            "TK_COMPONENT") << "a table of character changes";
+  EXPECT_EQ(code_of([&] { read_sentencepiece_file("not a model", "tokenizer.model"); }),
+            "TK_PROTOBUF");
+  EXPECT_EQ(code_of([&] {
+              read_sentencepiece_file(pieces + std::string("\x12\x02\x18\x03", 4),
+                                      "tokenizer.model");
+            }),
+            "TK_COMPONENT")
+      << "word model";
+  EXPECT_EQ(code_of([&] {
+              read_sentencepiece_file(pieces + std::string("\x1a\x04\x12\x02xx", 6),
+                                      "tokenizer.model");
+            }),
+            "TK_COMPONENT")
+      << "a table of character changes";
 }
 
 }  // namespace

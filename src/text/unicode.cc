@@ -12,7 +12,9 @@
 namespace tender::text {
 namespace {
 
-utf8proc_category_t category(char32_t c) { return utf8proc_category(static_cast<utf8proc_int32_t>(c)); }
+utf8proc_category_t category(char32_t c) {
+  return utf8proc_category(static_cast<utf8proc_int32_t>(c));
+}
 
 std::string_view last_bytes(std::string_view text) {
   std::size_t begin = text.size();
@@ -91,7 +93,8 @@ std::string lower_case(std::string_view text) {
 std::string without_marks(std::string_view text) {
   return mapped(text, [](char32_t c, std::string& out) {
     const auto kind = category(c);
-    const bool mark = kind == UTF8PROC_CATEGORY_MN || kind == UTF8PROC_CATEGORY_MC || kind == UTF8PROC_CATEGORY_ME;
+    const bool mark = kind == UTF8PROC_CATEGORY_MN || kind == UTF8PROC_CATEGORY_MC ||
+                      kind == UTF8PROC_CATEGORY_ME;
     if (!mark) append_utf8(c, out);
   });
 }

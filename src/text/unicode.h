@@ -7,7 +7,8 @@ namespace tender::text {
 
 /// Unicode's White_Space property.
 bool is_white_space(char32_t c);
-/// A character of words: letter, mark, decimal digit, letter number, connector (the \w of Unicode's UTS 18).
+/// A character of words: letter, mark, decimal digit, letter number, connector (the \w of Unicode's
+/// UTS 18).
 bool is_word_character(char32_t c);
 
 enum class NormalForm { nfc, nfd, nfkc, nfkd };

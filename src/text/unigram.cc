@@ -47,8 +47,9 @@ std::vector<Unigram::Step> Unigram::best_steps(std::string_view word) const {
     bool alone = false;  // some piece is this character
     pieces_.for_each_prefix(word.substr(at), [&](std::size_t index, std::size_t bytes) {
       // User-defined pieces always win over what they could be cut into.
-      const float score = types_[index] == PieceType::user_defined ? static_cast<float>(bytes) * best_ - 0.1F
-                                                                   : scores_[index];
+      const float score = types_[index] == PieceType::user_defined
+                              ? static_cast<float>(bytes) * best_ - 0.1F
+                              : scores_[index];
       offer(at, at + bytes, score, static_cast<TokenId>(index));
       alone = alone || bytes == length;
     });

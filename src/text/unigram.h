@@ -8,14 +8,14 @@
 
 namespace tender::text {
 
-/// SentencePiece's unigram model (Kudo 2018): of all ways to cut a text into pieces, the one with the
-/// greatest sum of scores, found by Viterbi's algorithm in float32 from left to right as the reference
-/// does it. A character that no piece covers costs ten more than the worst piece.
+/// SentencePiece's unigram model (Kudo 2018): of all ways to cut a text into pieces, the one with
+/// the greatest sum of scores, found by Viterbi's algorithm in float32 from left to right as the
+/// reference does it. A character that no piece covers costs ten more than the worst piece.
 class Unigram final : public WordModel {
  public:
   /// @param scores, types  by id, vocabulary.size() of each; scores finite
-  Unigram(const Vocabulary& vocabulary, const std::vector<float>& scores, const std::vector<PieceType>& types,
-          std::optional<TokenId> unknown);
+  Unigram(const Vocabulary& vocabulary, const std::vector<float>& scores,
+          const std::vector<PieceType>& types, std::optional<TokenId> unknown);
 
  private:
   /// The best way to reach a place in the text.
@@ -25,7 +25,8 @@ class Unigram final : public WordModel {
     TokenId id = -1;        ///< of its last piece; -1 for an unknown character
     bool reached = false;
   };
-  void merge_word(std::string_view word, EncodeScratch& scratch, std::vector<TokenId>& out) const override;
+  void merge_word(std::string_view word, EncodeScratch& scratch,
+                  std::vector<TokenId>& out) const override;
   std::vector<Step> best_steps(std::string_view word) const;
 
   TokenMatcher pieces_;

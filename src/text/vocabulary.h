@@ -11,7 +11,8 @@
 
 namespace tender::text {
 
-constexpr std::size_t kMaxVocabulary = std::size_t{1} << 24U;  ///< ids of a vocabulary (checkpoints 9)
+constexpr std::size_t kMaxVocabulary = std::size_t{1}
+                                       << 24U;  ///< ids of a vocabulary (checkpoints 9)
 constexpr std::size_t kMaxTokenBytes = std::size_t{64} << 10U;  ///< of one token (checkpoints 9)
 
 /// Ids and texts of the tokens of a model, both ways. Ids may have holes.
@@ -41,12 +42,14 @@ class Vocabulary {
  private:
   struct Hash {
     using is_transparent = void;
-    std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
+    std::size_t operator()(std::string_view text) const {
+      return std::hash<std::string_view>()(text);
+    }
   };
   static std::size_t at(TokenId id) { return static_cast<std::size_t>(id); }
 
   std::unordered_map<std::string, TokenId, Hash, std::equal_to<>> ids_;
-  std::deque<std::string> repeated_;        // texts that a lower id has too
+  std::deque<std::string> repeated_;       // texts that a lower id has too
   std::vector<const std::string*> texts_;  // into the two above, whose nodes never move
 };
 

@@ -24,7 +24,8 @@ class WordCache {
 
   /// @param text_bytes  length of the text to come: no larger a table than it can fill
   explicit WordCache(std::size_t text_bytes) {
-    if (text_bytes >= 1024) slots_.resize(std::min<std::size_t>(std::bit_ceil(text_bytes / 16), 1U << 14U));
+    if (text_bytes >= 1024)
+      slots_.resize(std::min<std::size_t>(std::bit_ceil(text_bytes / 16), 1U << 14U));
   }
 
   /// The slot for a word; null where it cannot be kept.

@@ -9,7 +9,8 @@ namespace {
 
 constexpr std::string_view kMark = "\xe2\x96\x81";  // ▁, SentencePiece's space
 
-void append_symbol(std::vector<Symbol>& symbols, std::size_t begin, std::size_t length, TokenId id) {
+void append_symbol(std::vector<Symbol>& symbols, std::size_t begin, std::size_t length,
+                   TokenId id) {
   const auto place = static_cast<std::int64_t>(symbols.size());
   if (place > 0) symbols.back().next = place;
   symbols.push_back({begin, length, place - 1, -1, id});
@@ -19,17 +20,20 @@ bool ends_with_mark(std::string_view text) { return text.ends_with(kMark); }
 
 /// Whether a run of marks begins inside of `text`, behind another character.
 bool has_inner_mark(std::string_view text) {
-  for (std::size_t at = text.find(kMark); at != std::string_view::npos; at = text.find(kMark, at + 1))
+  for (std::size_t at = text.find(kMark); at != std::string_view::npos;
+       at = text.find(kMark, at + 1))
     if (at > 0 && !ends_with_mark(text.substr(0, at))) return true;
   return false;
 }
 
 }  // namespace
 
-void WordModel::encode(std::string_view word, EncodeScratch& scratch, std::vector<TokenId>& out) const {
+void WordModel::encode(std::string_view word, EncodeScratch& scratch,
+                       std::vector<TokenId>& out) const {
   if (!splits_at_marks_) return encode_cached(word, scratch, out);
   std::size_t begin = 0;
-  for (std::size_t at = word.find(kMark, 1); at != std::string_view::npos; at = word.find(kMark, at + 1)) {
+  for (std::size_t at = word.find(kMark, 1); at != std::string_view::npos;
+       at = word.find(kMark, at + 1)) {
     if (ends_with_mark(word.substr(0, at))) continue;
     encode_cached(word.substr(begin, at - begin), scratch, out);
     begin = at;
@@ -61,7 +65,8 @@ void WordModel::encode_invalid(std::string_view bytes, EncodeScratch& scratch,
   }
 }
 
-std::optional<Merge> make_merge(const Vocabulary& vocabulary, std::string_view left, std::string_view right) {
+std::optional<Merge> make_merge(const Vocabulary& vocabulary, std::string_view left,
+                                std::string_view right) {
   const auto a = vocabulary.find(left);
   const auto b = vocabulary.find(right);
   if (!a || !b) return std::nullopt;
@@ -73,38 +78,45 @@ std::optional<Merge> make_merge(const Vocabulary& vocabulary, std::string_view l
 namespace {
 
 std::uint64_t pair_key(TokenId left, TokenId right) {
-  return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32U | static_cast<std::uint32_t>(right);
+  return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32U |
+         static_cast<std::uint32_t>(right);
 }
 
 /// Whether some rule joins a text with the mark behind it.
 bool crosses_mark(const Vocabulary& vocabulary, const std::vector<Merge>& merges) {
   return std::any_of(merges.begin(), merges.end(), [&](const Merge& merge) {
-    return vocabulary.text(merge.right).starts_with(kMark) && !ends_with_mark(vocabulary.text(merge.left));
+    return vocabulary.text(merge.right).starts_with(kMark) &&
+           !ends_with_mark(vocabulary.text(merge.left));
   });
 }
 
 }  // namespace
 
-RankBpe::RankBpe(const Vocabulary& vocabulary, const std::vector<Merge>& merges, const BpeOptions& options)
+RankBpe::RankBpe(const Vocabulary& vocabulary, const std::vector<Merge>& merges,
+                 const BpeOptions& options)
     : WordModel(vocabulary), options_(options) {
   merges_.reserve(merges.size());
   for (std::size_t rank = 0; rank < merges.size(); ++rank)
-    merges_.set(pair_key(merges[rank].left, merges[rank].right),
-                static_cast<std::uint64_t>(rank) << 32U | static_cast<std::uint32_t>(merges[rank].merged));
+    merges_.set(
+        pair_key(merges[rank].left, merges[rank].right),
+        static_cast<std::uint64_t>(rank) << 32U | static_cast<std::uint32_t>(merges[rank].merged));
   for (unsigned byte = 0; byte < 256; ++byte) {
     const auto value = static_cast<unsigned char>(byte);
     stand_ins_[byte] = vocabulary.find(stand_in(value)).value_or(-1);
-    byte_tokens_[byte] = options.byte_fallback ? vocabulary.find(byte_token_text(value)).value_or(-1) : -1;
+    byte_tokens_[byte] =
+        options.byte_fallback ? vocabulary.find(byte_token_text(value)).value_or(-1) : -1;
   }
   raw_bytes_ = options.raw_bytes;
   unknown_ = options.unknown;
   // Characters that vanish let their neighbours meet, so none may.
-  const bool keeps_all = options.unknown || std::find(byte_tokens_.begin(), byte_tokens_.end(), -1) == byte_tokens_.end();
-  splits_at_marks_ = keeps_all && !options.raw_bytes && !options.ignore_merges && vocabulary.find(kMark) &&
-                     !crosses_mark(vocabulary, merges);
+  const bool keeps_all = options.unknown || std::find(byte_tokens_.begin(), byte_tokens_.end(),
+                                                      -1) == byte_tokens_.end();
+  splits_at_marks_ = keeps_all && !options.raw_bytes && !options.ignore_merges &&
+                     vocabulary.find(kMark) && !crosses_mark(vocabulary, merges);
 }
 
-void RankBpe::merge_word(std::string_view word, EncodeScratch& scratch, std::vector<TokenId>& out) const {
+void RankBpe::merge_word(std::string_view word, EncodeScratch& scratch,
+                         std::vector<TokenId>& out) const {
   if (options_.ignore_merges) {
     const auto whole = vocabulary_.find(raw_bytes_ ? to_stand_ins(word) : std::string(word));
     if (whole) return out.push_back(*whole);
@@ -117,7 +129,8 @@ void RankBpe::merge_word(std::string_view word, EncodeScratch& scratch, std::vec
   const auto find = [this](const Symbol& a, const Symbol& b) -> std::optional<Candidate> {
     const std::uint64_t* rule = merges_.find(pair_key(a.id, b.id));
     if (rule == nullptr) return std::nullopt;
-    return Candidate{static_cast<std::uint32_t>(*rule >> 32U), static_cast<TokenId>(*rule & 0xffffffffU), 0, 0};
+    return Candidate{static_cast<std::uint32_t>(*rule >> 32U),
+                     static_cast<TokenId>(*rule & 0xffffffffU), 0, 0};
   };
   merge_symbols(scratch, find, [](const Symbol&, const Symbol&, TokenId) {});
   for (const Symbol& symbol : scratch.symbols)
@@ -154,7 +167,8 @@ void RankBpe::add_characters(std::string_view word, EncodeScratch& scratch) cons
       append_symbol(scratch.symbols, at, length, *id);
     } else if (by_bytes) {
       for (std::size_t i = 0; i < length; ++i)
-        append_symbol(scratch.symbols, at + i, 1, byte_tokens_[static_cast<unsigned char>(word[at + i])]);
+        append_symbol(scratch.symbols, at + i, 1,
+                      byte_tokens_[static_cast<unsigned char>(word[at + i])]);
     } else if (unknown_) {
       if (unknown_before && options_.fuse_unknown)
         scratch.symbols.back().length += length;
@@ -201,7 +215,8 @@ std::optional<TokenId> ScoreBpe::piece(std::string_view text) const {
   return is_piece ? id : std::nullopt;
 }
 
-void ScoreBpe::merge_word(std::string_view word, EncodeScratch& scratch, std::vector<TokenId>& out) const {
+void ScoreBpe::merge_word(std::string_view word, EncodeScratch& scratch,
+                          std::vector<TokenId>& out) const {
   auto& symbols = scratch.symbols;
   symbols.clear();
   for (std::size_t at = 0; at < word.size();) {
@@ -215,7 +230,8 @@ void ScoreBpe::merge_word(std::string_view word, EncodeScratch& scratch, std::ve
     if (!id) return std::nullopt;
     return Candidate{orders_[static_cast<std::size_t>(*id)], *id, 0, 0};
   };
-  // Unused pieces may stand on the way to longer ones, but are taken apart where they are left over.
+  // Unused pieces may stand on the way to longer ones, but are taken apart where they are left
+  // over.
   Halves halves;
   merge_symbols(scratch, find, [&](const Symbol& a, const Symbol& b, TokenId id) {
     if (is_unused(id)) halves[{a.begin, b.begin + b.length}] = b.begin;

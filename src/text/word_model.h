@@ -52,7 +52,8 @@ class WordModel {
   void encode(std::string_view word, EncodeScratch& scratch, std::vector<TokenId>& out) const;
 
   /// Appends the ids of bytes that are no UTF-8: their byte tokens, or else the unknown token once.
-  void encode_invalid(std::string_view bytes, EncodeScratch& scratch, std::vector<TokenId>& out) const;
+  void encode_invalid(std::string_view bytes, EncodeScratch& scratch,
+                      std::vector<TokenId>& out) const;
 
  protected:
   explicit WordModel(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {}
@@ -66,10 +67,12 @@ class WordModel {
   std::array<TokenId, 256> byte_tokens_{};  ///< of "<0x00>" …; -1 where there is none
 
  private:
-  void encode_cached(std::string_view word, EncodeScratch& scratch, std::vector<TokenId>& out) const;
+  void encode_cached(std::string_view word, EncodeScratch& scratch,
+                     std::vector<TokenId>& out) const;
 };
 
-/// One rule of BPE: `left` and `right` side by side become `merged`. Its rank is its place in the list.
+/// One rule of BPE: `left` and `right` side by side become `merged`. Its rank is its place in the
+/// list.
 struct Merge {
   TokenId left = -1;
   TokenId right = -1;
@@ -77,23 +80,27 @@ struct Merge {
 };
 
 /// The rule for two tokens by their texts; nothing if either or their concatenation is unknown.
-std::optional<Merge> make_merge(const Vocabulary& vocabulary, std::string_view left, std::string_view right);
+std::optional<Merge> make_merge(const Vocabulary& vocabulary, std::string_view left,
+                                std::string_view right);
 
 struct BpeOptions {
-  bool raw_bytes = false;      ///< words are bytes whose stand-ins (byte_level.h) are the vocabulary's characters
-  bool ignore_merges = false;  ///< a word that is a token is taken whole
-  bool byte_fallback = false;  ///< an unknown character becomes its byte tokens
-  bool fuse_unknown = false;   ///< a run of unknown characters is one unknown token
+  bool raw_bytes =
+      false;  ///< words are bytes whose stand-ins (byte_level.h) are the vocabulary's characters
+  bool ignore_merges = false;        ///< a word that is a token is taken whole
+  bool byte_fallback = false;        ///< an unknown character becomes its byte tokens
+  bool fuse_unknown = false;         ///< a run of unknown characters is one unknown token
   std::optional<TokenId> unknown{};  ///< without it unknown characters vanish, as in the reference
 };
 
 /// BPE by rank (Sennrich, Haddow, Birch 2016, algorithm 1) as the HF tokenizers library runs it.
 class RankBpe final : public WordModel {
  public:
-  RankBpe(const Vocabulary& vocabulary, const std::vector<Merge>& merges, const BpeOptions& options);
+  RankBpe(const Vocabulary& vocabulary, const std::vector<Merge>& merges,
+          const BpeOptions& options);
 
  private:
-  void merge_word(std::string_view word, EncodeScratch& scratch, std::vector<TokenId>& out) const override;
+  void merge_word(std::string_view word, EncodeScratch& scratch,
+                  std::vector<TokenId>& out) const override;
   void add_bytes(std::string_view word, EncodeScratch& scratch) const;
   void add_characters(std::string_view word, EncodeScratch& scratch) const;
 
@@ -103,7 +110,14 @@ class RankBpe final : public WordModel {
 };
 
 /// What a piece of a SentencePiece vocabulary is for; the numbers of its file and of GGUF.
-enum class PieceType : std::uint8_t { normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte = 6 };
+enum class PieceType : std::uint8_t {
+  normal = 1,
+  unknown = 2,
+  control = 3,
+  user_defined = 4,
+  unused = 5,
+  byte = 6
+};
 
 /// SentencePiece's BPE (Kudo, Richardson 2018): the two neighbours that make the piece of the best
 /// score are joined, leftmost first.
@@ -114,13 +128,16 @@ class ScoreBpe final : public WordModel {
            const std::vector<PieceType>& types, std::optional<TokenId> unknown);
 
  private:
-  void merge_word(std::string_view word, EncodeScratch& scratch, std::vector<TokenId>& out) const override;
+  void merge_word(std::string_view word, EncodeScratch& scratch,
+                  std::vector<TokenId>& out) const override;
   /// Of an unused piece that merges made, [begin, end): where its right half began.
   using Halves = std::map<std::pair<std::size_t, std::size_t>, std::size_t>;
   void give(std::string_view word, Span whole, const Halves& halves, bool& unknown_before,
             std::vector<TokenId>& out) const;
   std::optional<TokenId> piece(std::string_view text) const;
-  bool is_unused(TokenId id) const { return types_[static_cast<std::size_t>(id)] == PieceType::unused; }
+  bool is_unused(TokenId id) const {
+    return types_[static_cast<std::size_t>(id)] == PieceType::unused;
+  }
 
   std::vector<std::uint32_t> orders_;  // by id: 0 for the best score
   std::vector<PieceType> types_;

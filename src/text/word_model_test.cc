@@ -20,7 +20,8 @@ struct RandomBpe {
   explicit RandomBpe(std::uint64_t seed) {
     Rng rng(seed, "bpe");
     std::vector<std::string> tokens = {"a", "b", "c", "▁"};
-    for (std::size_t i = 0; i < tokens.size(); ++i) vocabulary.add(static_cast<TokenId>(i), tokens[i]);
+    for (std::size_t i = 0; i < tokens.size(); ++i)
+      vocabulary.add(static_cast<TokenId>(i), tokens[i]);
     for (int tries = 0; tries < 60; ++tries) {
       const std::string left = tokens[rng.below(tokens.size())];
       const std::string right = tokens[rng.below(tokens.size())];
@@ -30,7 +31,9 @@ struct RandomBpe {
         tokens.push_back(left + right);
       }
       const Merge merge = *make_merge(vocabulary, left, right);
-      const auto same = [&](const Merge& m) { return m.left == merge.left && m.right == merge.right; };
+      const auto same = [&](const Merge& m) {
+        return m.left == merge.left && m.right == merge.right;
+      };
       if (std::none_of(merges.begin(), merges.end(), same)) merges.push_back(merge);
     }
   }
@@ -71,14 +74,16 @@ std::vector<TokenId> by_definition(const RandomBpe& bpe, const std::string& word
   return ids;
 }
 
-/// SentencePiece's BPE as it is defined: the neighbours whose piece has the best score, leftmost first.
+/// SentencePiece's BPE as it is defined: the neighbours whose piece has the best score, leftmost
+/// first.
 std::vector<TokenId> by_definition(const Vocabulary& vocabulary, const std::vector<float>& scores,
                                    const std::string& word) {
   std::vector<TokenId> ids = letters_of(vocabulary, word);
   while (true) {
     std::optional<std::pair<std::size_t, TokenId>> best;
     for (std::size_t i = 0; i + 1 < ids.size(); ++i) {
-      const auto id = vocabulary.find(std::string(vocabulary.text(ids[i])).append(vocabulary.text(ids[i + 1])));
+      const auto id =
+          vocabulary.find(std::string(vocabulary.text(ids[i])).append(vocabulary.text(ids[i + 1])));
       const auto score = [&](TokenId token) { return scores[static_cast<std::size_t>(token)]; };
       if (id && (!best || score(*id) > score(best->second))) best.emplace(i, *id);
     }
@@ -117,14 +122,16 @@ TEST(WordModelTest, MergingByScoreEqualsItsDefinition) {
     const ScoreBpe model(bpe.vocabulary, scores, types, std::nullopt);
     for (std::size_t length = 1; length < 40; ++length) {
       const std::string word = random_word(rng, length);
-      EXPECT_EQ(encode(model, word), by_definition(bpe.vocabulary, scores, word)) << "seed " << seed << ": " << word;
+      EXPECT_EQ(encode(model, word), by_definition(bpe.vocabulary, scores, word))
+          << "seed " << seed << ": " << word;
     }
   }
 }
 
 TEST(WordModelTest, UnusedPiecesServeOnTheWayAndAreTakenApartAtTheEnd) {
   Vocabulary vocabulary;
-  for (const char* text : {"a", "b", "c", "ab", "abc"}) vocabulary.add(static_cast<TokenId>(vocabulary.size()), text);
+  for (const char* text : {"a", "b", "c", "ab", "abc"})
+    vocabulary.add(static_cast<TokenId>(vocabulary.size()), text);
   const std::vector<float> scores = {0, 0, 0, -1, -2};
   std::vector<PieceType> types(5, PieceType::normal);
   types[3] = PieceType::unused;
@@ -138,8 +145,10 @@ TEST(WordModelTest, UnigramFindsTheBestSumOfScores) {
     const RandomBpe bpe(seed);
     Rng rng(seed, "scores");
     std::vector<float> scores(bpe.vocabulary.size());
-    for (float& score : scores) score = -static_cast<float>(rng.below(1000)) / 64;  // sums are exact
-    const Unigram model(bpe.vocabulary, scores, std::vector<PieceType>(scores.size(), PieceType::normal), 0);
+    for (float& score : scores)
+      score = -static_cast<float>(rng.below(1000)) / 64;  // sums are exact
+    const Unigram model(bpe.vocabulary, scores,
+                        std::vector<PieceType>(scores.size(), PieceType::normal), 0);
     for (std::size_t length = 1; length < 9; ++length) {
       const std::string word = random_word(rng, length);
       // Every way to cut the word, tried one by one.
@@ -172,8 +181,9 @@ TEST(WordModelTest, AMebibyteInOnePreTokenIsNotQuadratic) {
   const Unigram by_sum(bpe.vocabulary, scores, types, std::nullopt);
   Rng rng(3, "long");
   for (const std::string& word : {std::string(1U << 20U, 'a'), random_word(rng, 1U << 19U)})
-    for (const WordModel* model : {static_cast<const WordModel*>(&by_rank), static_cast<const WordModel*>(&by_score),
-                                   static_cast<const WordModel*>(&by_sum)}) {
+    for (const WordModel* model :
+         {static_cast<const WordModel*>(&by_rank), static_cast<const WordModel*>(&by_score),
+          static_cast<const WordModel*>(&by_sum)}) {
       const auto begin = std::chrono::steady_clock::now();
       std::string joined;
       for (const TokenId id : encode(*model, word)) joined += bpe.vocabulary.text(id);

@@ -18,7 +18,8 @@ TEST(CliFrameTest, VersionAndHelpGoToStdoutAndEndWithZero) {
 }
 
 TEST(CliFrameTest, AWrongCommandLineEndsWithTwoAndOneSentence) {
-  for (const auto& arguments : {std::vector<std::string>{}, {"no-such-command"}, {"--no-such-flag"}}) {
+  for (const auto& arguments :
+       {std::vector<std::string>{}, {"no-such-command"}, {"--no-such-flag"}}) {
     const Finished finished = run_tender(arguments);
     EXPECT_EQ(finished.exit_code, 2);
     EXPECT_EQ(finished.out, "");

@@ -50,7 +50,8 @@ TEST_F(TokenizeCommandTest, TextBecomesIdsAndIdsBecomeText) {
 
 TEST_F(TokenizeCommandTest, SpecialTokensAreAddedAndReadUnlessForbidden) {
   EXPECT_EQ(ids({"--prompt", "<s>a", "--no-special"}), (Ids{4, 0}));
-  EXPECT_EQ(ids({"--prompt", "<s>a", "--no-special", "--literal"}), (Ids{0})) << "unknown characters vanish here";
+  EXPECT_EQ(ids({"--prompt", "<s>a", "--no-special", "--literal"}), (Ids{0}))
+      << "unknown characters vanish here";
 }
 
 TEST_F(TokenizeCommandTest, AFileIsTakenByteForByteAndAnEmptyOneHasNoIds) {

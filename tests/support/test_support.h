@@ -35,7 +35,8 @@ void write_text(const std::filesystem::path& path, const std::string& text);
 }  // namespace tender::testing
 
 /// Skips the test, visibly, where a file of the shared data is absent.
-#define TENDER_DATA_OR_SKIP(variable, relative)                                                    \
-  const auto variable##_found = ::tender::testing::data_path(relative);                            \
-  if (!variable##_found) GTEST_SKIP() << "needs " << (relative) << " of the shared data (TENDER_DATA)"; \
+#define TENDER_DATA_OR_SKIP(variable, relative)                                    \
+  const auto variable##_found = ::tender::testing::data_path(relative);            \
+  if (!variable##_found)                                                           \
+    GTEST_SKIP() << "needs " << (relative) << " of the shared data (TENDER_DATA)"; \
   const std::filesystem::path variable = *variable##_found

@@ -125,8 +125,9 @@ template <int R, int C>
   store_tile<R, C>(tile, sums.y, sums.y_row, sums.y_column);
 }
 
-/// Columns that R rows share: all sums, one row of b and one a stay in registers. One row alone waits for
-/// memory: four streams of weights keep its prefetchers on the track, and four chains outrun L2.
+/// Columns that R rows share: all sums, one row of b and one a stay in registers. One row alone
+/// waits for memory: four streams of weights keep its prefetchers on the track, and four chains
+/// outrun L2.
 constexpr int columns_of(int rows) {
   const int fit = (kTileRegisters - 1) / (rows + 1), most = rows == 1 ? 4 : 8;
   return fit < most ? fit : most;
