@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -47,6 +49,29 @@ void refuse_existing(const fs::path& place, Overwrite overwrite) {
          "exists already");
 }
 
+/// --force replaces what this program could have written, never a folder of other things: a model's
+/// directory holds regular files with these endings and no folders.
+void refuse_foreign(const fs::path& place) {
+  constexpr std::array<std::string_view, 6> kEndings = {".json", ".safetensors", ".md",
+                                                        ".txt",  ".model",       ".jinja"};
+  std::error_code error;
+  std::string foreign;
+  if (!fs::is_directory(fs::symlink_status(place, error))) foreign = "no directory";
+  for (fs::directory_iterator at(place, error), end; !error && at != end; at.increment(error)) {
+    const bool known =
+        std::ranges::find(kEndings, at->path().extension().string()) != kEndings.end();
+    if (!known || !at->is_regular_file(error)) foreign = at->path().filename().string();
+  }
+  if (!foreign.empty())
+    fail(ErrorKind::io,
+         {.code = "IO_EXISTS",
+          .file = place.string(),
+          .found = foreign,
+          .expected = "a directory that holds a model and nothing else",
+          .hint = "choose another path, or remove it yourself"},
+         "is not replaced: it holds {}, which is no part of a model", quote(foreign));
+}
+
 fs::path parent_of(const fs::path& place) {
   return place.has_parent_path() ? place.parent_path() : fs::path(".");
 }
@@ -79,6 +104,21 @@ void remove_stale(const fs::path& place) {
   for (const fs::path& path : stale) fs::remove_all(path, error);
 }
 
+/// renameat2, or its parts where the file system (NFS, FUSE) does not know the flags. @return
+/// success; errno
+bool rename_with(const fs::path& from, const fs::path& to, unsigned flags) {
+  if (renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) == 0) return true;
+  if (errno != EINVAL && errno != ENOSYS) return false;
+  if (flags == RENAME_NOREPLACE && access(to.c_str(), F_OK) == 0) {
+    errno = EEXIST;
+    return false;
+  }
+  if (flags != RENAME_EXCHANGE) return rename(from.c_str(), to.c_str()) == 0;
+  const fs::path aside = from.string() + ".old";
+  return rename(to.c_str(), aside.c_str()) == 0 && rename(from.c_str(), to.c_str()) == 0 &&
+         rename(aside.c_str(), from.c_str()) == 0;
+}
+
 void sync_directory(const fs::path& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return;
@@ -91,11 +131,23 @@ void sync_directory(const fs::path& path) {
 void check_writable(const fs::path& given, Overwrite overwrite) {
   const fs::path place = without_trailing_slash(given);
   if (place.filename().empty() || place.filename() == "." || place.filename() == "..")
-    fail(ErrorKind::invalid_argument, {.code = "IO_PATH", .item = given.string()},
+    fail(ErrorKind::invalid_argument,
+         {.code = "IO_PATH",
+          .item = given.string(),
+          .found = given.string(),
+          .expected = "a path that ends in a name",
+          .hint = "give the name of the file or directory to write"},
          "{} does not name an output", quote(given.string()));
   refuse_existing(place, overwrite);
   std::error_code error;
-  if (!fs::is_directory(parent_of(place), error)) cannot_write(place, ENOENT);
+  if (!fs::is_directory(parent_of(place), error))
+    fail(ErrorKind::io,
+         {.code = "IO_WRITE",
+          .file = place.string(),
+          .found = "no folder " + parent_of(place).string(),
+          .expected = "an existing folder",
+          .hint = "make the folder, or choose another path"},
+         "cannot be written: the folder {} does not exist", quote(parent_of(place).string()));
   if (access(parent_of(place).c_str(), W_OK) != 0) cannot_write(place, errno);
 }
 
@@ -133,7 +185,7 @@ void OutputFile::write(std::span<const std::byte> bytes) {
 void OutputFile::commit() {
   if (fsync(fd_) != 0) cannot_write(place_, errno);
   const unsigned flags = overwrite_ == Overwrite::refuse ? RENAME_NOREPLACE : 0U;
-  if (renameat2(AT_FDCWD, side_.c_str(), AT_FDCWD, place_.c_str(), flags) != 0) {
+  if (!rename_with(side_, place_, flags)) {
     if (errno == EEXIST) refuse_existing(place_, overwrite_);
     cannot_write(place_, errno);
   }
@@ -144,8 +196,9 @@ void OutputFile::commit() {
 OutputDirectory::OutputDirectory(const fs::path& place, Overwrite overwrite)
     : place_(without_trailing_slash(place)), side_(side_of(place_)), overwrite_(overwrite) {
   check_writable(place_, overwrite);
-  remove_stale(place_);
   std::error_code error;
+  if (fs::exists(fs::symlink_status(place_, error))) refuse_foreign(place_);
+  remove_stale(place_);
   fs::remove_all(side_, error);
   if (!fs::create_directory(side_, error)) cannot_write(place_, error ? error.value() : EEXIST);
 }
@@ -159,9 +212,11 @@ void OutputDirectory::commit() {
   sync_directory(side_);
   std::error_code error;
   const bool exists = fs::exists(fs::symlink_status(place_, error));
-  if (exists) refuse_existing(place_, overwrite_);
-  const unsigned flags = exists ? RENAME_EXCHANGE : RENAME_NOREPLACE;
-  if (renameat2(AT_FDCWD, side_.c_str(), AT_FDCWD, place_.c_str(), flags) != 0)
+  if (exists) {
+    refuse_existing(place_, overwrite_);
+    refuse_foreign(place_);
+  }
+  if (!rename_with(side_, place_, exists ? RENAME_EXCHANGE : RENAME_NOREPLACE))
     cannot_write(place_, errno);
   committed_ = true;
   if (exists) fs::remove_all(side_, error);  // the former one, after the exchange

@@ -78,6 +78,22 @@ TEST(OutputDirectoryTest, AppearsWholeAndReplacesInOneStep) {
   EXPECT_EQ(code_of([&] { OutputDirectory(folder / "model", Overwrite::refuse); }), "IO_EXISTS");
 }
 
+TEST(OutputDirectoryTest, AFolderOfOtherThingsIsNeverReplaced) {
+  const TemporaryFolder folder;
+  for (const std::string name : {"notes.odt", "sub/config.json"}) {
+    const fs::path place = folder / "work";
+    fs::remove_all(place);
+    fs::create_directories((place / name).parent_path());
+    write_text(place / "config.json", "{}");
+    write_text(place / name, "precious");
+    EXPECT_EQ(code_of([&] { OutputDirectory(place, Overwrite::replace); }), "IO_EXISTS") << name;
+    EXPECT_EQ(read_text(place / name), "precious");
+  }
+  write_text(folder / "file", "x");
+  EXPECT_EQ(code_of([&] { OutputDirectory(folder / "file", Overwrite::replace); }), "IO_EXISTS");
+  EXPECT_EQ(entries(folder.path()), 2U);
+}
+
 TEST(OutputDirectoryTest, WhatAKilledProcessLeftIsRemovedByTheNext) {
   const TemporaryFolder folder;
   const pid_t child = fork();

@@ -12,6 +12,7 @@
 #include <new>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "base/cpu.h"
@@ -27,6 +28,38 @@ constexpr int kFailed = 1;
 constexpr int kUsage = 2;
 
 bool json_errors = false;  // read by the signal handler
+
+/// Every failure says what to do: where the place that failed does not know, this does.
+std::string hint_of(const ErrorDetails& details, bool usage) {
+  if (!details.hint.empty()) return details.hint;
+  if (usage && !details.expected.empty()) return "expected " + details.expected;
+  return usage ? "tender COMMAND --help explains the options" : "check the input and run again";
+}
+
+/// Negative numbers are refused for unsigned options, which would take them modulo 2^64.
+void refuse_negative_numbers(CLI::App& app) {
+  const auto check = [](const std::string& text) {
+    return text.starts_with('-') ? "expected a number that is not negative, found " + text
+                                 : std::string();
+  };
+  for (CLI::Option* option : app.get_options())
+    if (option->get_type_name().starts_with("UINT")) option->check(CLI::Validator(check, ""));
+  for (CLI::App* group : app.get_subcommands(nullptr)) refuse_negative_numbers(*group);
+}
+
+/// What CLI11 says, or the name that no command has.
+std::string usage_text(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    if (argv[i][0] == '-') continue;
+    std::string known;
+    for (const CLI::App* sub : app.get_subcommands(nullptr)) {
+      if (sub->get_name() == argv[i]) return error.what();
+      known += (known.empty() ? "" : ", ") + sub->get_name();
+    }
+    return fmt::format("unknown command {}: there are {}", quote(argv[i]), known);
+  }
+  return error.what();
+}
 
 /// One sentence and a hint on stderr; with --json the error object on stdout.
 void report(const ErrorDetails& details, const std::string& text, bool json) {
@@ -75,8 +108,15 @@ int guarded(Command& command, Context& context, bool json) {
     return 0;
   } catch (const Error& error) {
     context.end_progress();
-    report(error.details(), error.what(), json);
+    ErrorDetails details = error.details();
+    details.hint = hint_of(details, error.kind() == ErrorKind::invalid_argument);
+    report(details, error.what(), json);
     return error.kind() == ErrorKind::invalid_argument ? kUsage : kFailed;
+  } catch (const std::system_error& error) {  // fmt::print where standard output cannot be written
+    context.end_progress();
+    const bool full = error.code().value() == ENOSPC;
+    report({.code = full ? "IO_NOSPACE" : "IO_WRITE", .hint = "check where standard output goes"},
+           fmt::format("standard output cannot be written: {}", error.code().message()), false);
   } catch (const std::bad_alloc&) {
     context.end_progress();
     report({.code = "MEMORY", .hint = "use a smaller model, --context or batch"},
@@ -106,7 +146,7 @@ int run(int argc, char** argv) {
   Context::Flags flags;
   app.set_version_flag("--version", fmt::format("tender {}", kToolVersion));
   app.add_option("-t,--threads", flags.threads, "Threads to use (default: physical cores)")
-      ->check(CLI::Range(1, 4096));
+      ->check(CLI::Range(1, 1024));
   app.add_flag("-q,--quiet", flags.quiet, "No progress and no remarks on stderr");
   app.add_flag("--json", flags.json, "Results and errors as one JSON document on stdout");
   app.require_subcommand(1);
@@ -124,6 +164,7 @@ int run(int argc, char** argv) {
     CLI::App* sub = app.add_subcommand(std::string(command.name()), std::string(command.summary()));
     sub->fallthrough();
     command.declare(*sub);
+    refuse_negative_numbers(*sub);
     sub->final_callback([&chosen, &command] { chosen = &command; });
   }
 
@@ -137,7 +178,8 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     std::string name;
     for (const CLI::App* sub : app.get_subcommands()) name = sub->get_name();
-    report({.code = "USAGE", .hint = help_of(name) + " lists what there is"}, error.what(), json);
+    report({.code = "USAGE", .hint = help_of(name) + " lists what there is"},
+           usage_text(app, error, argc, argv), json);
     return kUsage;
   }
   Context context(flags);

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/output.h"
 #include "cli/command.h"
+#include "cli/token_ids.h"
 #include "eval/log_probability.h"
 #include "io/checkpoint.h"
 #include "model/model.h"
@@ -76,8 +77,7 @@ class Logits : public Command {
   void declare(CLI::App& app) override {
     app.add_option("model", model_, "GGUF file or Hugging Face directory")->required();
     auto* input = app.add_option_group("input", "What the model reads (one of them)");
-    input->add_option("--tokens", tokens_, "Token ids, parted by commas; needs no tokenizer files")
-        ->delimiter(',');
+    input->add_option("--tokens", ids_, "Token ids, parted by commas; needs no tokenizer files");
     input->add_option("--prompt", prompt_,
                       "Text, tokenized with the special tokens that the tokenizer adds");
     input->require_option(1);
@@ -93,12 +93,14 @@ class Logits : public Command {
   }
 
   void run(Context& context) override {
+    if (ids_) tokens_ = parse_token_ids(*ids_, "--tokens");
     const auto checkpoint = io::open_checkpoint(model_);
-    for (const std::string& note : checkpoint->notes()) context.remark(note);
+    for (const std::string& note : checkpoint->notes()) context.progress().note(note);
     const Overwrite overwrite = force_ ? Overwrite::replace : Overwrite::refuse;
     if (!out_.empty()) check_writable(out_, overwrite);
+    const InterruptGuard guard;
     std::unique_ptr<text::Tokenizer> tokenizer;
-    if (tokens_.empty()) {
+    if (!ids_) {
       tokenizer = text::open_tokenizer(*checkpoint);
       tokens_ = tokenizer->encode(prompt_);
     }
@@ -127,6 +129,9 @@ class Logits : public Command {
     Matrix hidden;
     Matrix logits;
     for (std::size_t first = 0; first < tokens_.size(); first += kTokensAtOnce) {
+      if (InterruptGuard::raised())
+        fail(ErrorKind::io, {.code = "CANCELLED", .hint = "nothing was written; run again"},
+             "ended by the user");
       const std::size_t count = std::min(kTokensAtOnce, tokens_.size() - first);
       const model::BatchItem item{sequence.get(), std::span(tokens_).subspan(first, count), 0};
       model.forward({&item, 1}, hidden, context.pool());
@@ -162,6 +167,7 @@ class Logits : public Command {
   }
 
   std::string model_;
+  std::optional<std::string> ids_;
   std::vector<std::int32_t> tokens_;
   std::string prompt_;
   std::size_t top_ = 5;

@@ -1,41 +1,15 @@
 #include <CLI/CLI.hpp>
-#include <charconv>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "cli/commands.h"
+#include "cli/token_ids.h"
 #include "io/checkpoint.h"
 #include "text/tokenizer.h"
 
 namespace tender::cli {
 namespace {
-
-/// "1,2,3" or "1 2 3". @throws Error invalid_argument (CLI_IDS)
-std::vector<text::TokenId> parse_ids(const std::string& list) {
-  std::vector<text::TokenId> ids;
-  const char* at = list.data();
-  const char* const end = at + list.size();
-  while (at != end) {
-    if (*at == ',' || *at == ' ' || *at == '\n') {
-      ++at;
-      continue;
-    }
-    text::TokenId id = -1;
-    const auto [rest, error] = std::from_chars(at, end, id);
-    const bool ends = rest == end || *rest == ',' || *rest == ' ' || *rest == '\n';
-    if (error != std::errc() || id < 0 || !ends)
-      fail(ErrorKind::invalid_argument,
-           {.code = "CLI_IDS",
-            .item = "--decode",
-            .found = list,
-            .expected = "numbers such as 1,2,3"},
-           "--decode {}: expected token ids such as 1,2,3", quote(list));
-    ids.push_back(id);
-    at = rest;
-  }
-  return ids;
-}
 
 class Tokenize : public Command {
  public:
@@ -57,7 +31,7 @@ class Tokenize : public Command {
   }
 
   void run(Context& context) override {
-    const auto ids = ids_ ? parse_ids(*ids_) : std::vector<text::TokenId>();
+    const auto ids = ids_ ? parse_token_ids(*ids_, "--decode") : std::vector<text::TokenId>();
     const auto checkpoint = io::open_checkpoint(model_, io::Need::tokenizer);
     const auto tokenizer = text::open_tokenizer(*checkpoint);
     for (const std::string& note : tokenizer->notes())

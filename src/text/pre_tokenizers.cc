@@ -13,7 +13,8 @@ const std::string_view kGpt2Pattern =
 
 namespace {
 
-/// `\w+|[^\w\s]+` as the regex crate of Rust reads it, where \w has joiners and circled letters.
+/// `\w+|[^\w\s]+` as the regular expressions of Rust read it, where \w has joiners and circled
+/// letters.
 constexpr std::string_view kWordsAndSigns =
     R"([\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{200c}\x{200d}\x{24b6}-\x{24e9}]+)"
     R"(|[^\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{200c}\x{200d}\x{24b6}-\x{24e9}\s]+)";

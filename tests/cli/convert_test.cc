@@ -103,13 +103,13 @@ TEST(ConvertCommand, AnExistingOutputIsKeptUnlessForced) {
   const TemporaryFolder folder;
   const std::string source = source_path("src/model/golden/opt_pre");
   fs::create_directory(folder / "out");
-  write_text(fs::path(folder / "out") / "mine", "text");
+  write_text(fs::path(folder / "out") / "mine.md", "text");
   const Finished refused = run_tender({"convert", source, folder / "out"});
   EXPECT_EQ(refused.exit_code, 1);
   EXPECT_THAT(refused.err, HasSubstr("tender: error IO_EXISTS: "));
-  EXPECT_EQ(read_text(fs::path(folder / "out") / "mine"), "text");
+  EXPECT_EQ(read_text(fs::path(folder / "out") / "mine.md"), "text");
   convert({source, folder / "out", "--force"});
-  EXPECT_FALSE(fs::exists(fs::path(folder / "out") / "mine"));
+  EXPECT_FALSE(fs::exists(fs::path(folder / "out") / "mine.md"));
 }
 
 TEST(ConvertCommand, ARefusedModelLeavesNothingBehind) {
