@@ -36,15 +36,18 @@ def bible(name, verses):
     path = OUT / name
     if not path.exists():
         text = subprocess.run(["bible", "-f", verses], check=True, capture_output=True, text=True).stdout
-        path.write_text(re.sub(r"(?m)^\S+?\d+:\d+\s", "", text))
+        part = path.with_suffix(".partial")
+        part.write_text(re.sub(r"(?m)^\S+?\d+:\d+\s", "", text))
+        part.rename(path)
     return path
 
 
 def wikitext():
     data = os.environ.get("TENDER_DATA")
-    root = pathlib.Path(data) if data else ROOT.parent / "shared/data"
-    path = root / "wikitext2/wiki.test.raw"
-    return path if path.exists() else None
+    for root in filter(None, (data and pathlib.Path(data), ROOT.parent / "shared/data")):
+        if (root / "wikitext2/wiki.test.raw").exists():
+            return root / "wikitext2/wiki.test.raw"
+    return None
 
 
 def run(binary, *arguments):
@@ -55,6 +58,13 @@ def run(binary, *arguments):
     if done.returncode != 0:
         sys.exit(f"demo: {' '.join(command)} ended with {done.returncode}\n{done.stdout}")
     return json.loads(done.stdout)
+
+
+def matrix_bits(facts):
+    """Bits per weight of the linear layers of the original: all matrices but the embedding."""
+    tensors = [t for t in facts["tensors"] if len(t["shape"]) == 2 and not t["name"].startswith("token_embd")]
+    count = lambda shape: shape[0] * shape[1]
+    return 8 * sum(t["bytes"] for t in tensors) / sum(count(t["shape"]) for t in tensors)
 
 
 def measure(binary, name, path, texts, windows):
@@ -74,10 +84,10 @@ def measure(binary, name, path, texts, windows):
 
 
 def table(rows, texts):
-    head = ["model", "MiB", "bits/weight", *[f"perplexity {label}" for label in texts], "prefill tok/s", "decode tok/s"]
+    head = ["model", "MiB", "bits/weight", "of all", *[f"perplexity {label}" for label in texts], "prefill tok/s", "decode tok/s"]
     lines = [head]
     for row in rows:
-        lines.append([row["model"], f"{row['mebibytes']:.1f}", f"{row['bits_per_weight']:.2f}",
+        lines.append([row["model"], f"{row['mebibytes']:.1f}", f"{row['bits_per_weight']:.2f}", f"{row['bits_per_weight_model']:.2f}",
                       *[f"{p['perplexity']:.3f} ± {p['standard_error']:.3f}" for p in row["perplexity"].values()],
                       f"{row['prefill_tokens_per_second']:.0f}", f"{row['decode_tokens_per_second']:.0f}"])
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
@@ -104,7 +114,8 @@ def main():
     rows = []
     say("perplexity, speed and text of the original, dequantized to float32")
     rows.append(measure(binary, "original, fp32", MODEL, texts, arguments.windows))
-    rows[-1]["bits_per_weight"] = facts["bits_per_weight"]
+    rows[-1]["bits_per_weight"] = matrix_bits(facts)
+    rows[-1]["bits_per_weight_model"] = facts["bits_per_weight"]
     for name, recipe in RECIPES.items():
         say(f"{name}: quantize, then the same on the integer path")
         place = OUT / name.lower().replace(" ", "-")
@@ -112,13 +123,14 @@ def main():
                    "--samples", SAMPLES, "--seqlen", SEQLEN, "--force")
         rows.append(measure(binary, name, place, texts, arguments.windows))
         rows[-1]["bits_per_weight"] = made["bits_per_weight"]
+        rows[-1]["bits_per_weight_model"] = made["bits_per_weight_model"]
         rows[-1]["quantize_seconds"] = made["seconds"]
 
     say("the texts")
     for row in rows:
         print(f"[{row['model']}] {PROMPT}{row['text']}\n")
     print(table(rows, texts))
-    print(f"\nbits/weight: of the quantized matrices (original: all stored tensors). Perplexity: llama.cpp protocol,\n"
+    print(f"\nbits/weight: as stored, of the 210 matrices of the layers; of all: all stored bytes over all parameters. Perplexity: llama.cpp protocol,\n"
           f"the first {arguments.windows} windows of 512 tokens of each text, a sample and no result to quote; calibrated on\n"
           f"{SAMPLES} x {SEQLEN} tokens of the Old Testament, KJV measured on the New. MiB: weight files.\n"
           f"{facts['weights']}")
