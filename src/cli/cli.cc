@@ -105,7 +105,7 @@ int guarded(Command& command, Context& context, bool json) {
     if (std::fflush(stdout) != 0)
       fail(ErrorKind::io, {.code = "IO_WRITE"}, "standard output cannot be written: {}",
            std::strerror(errno));
-    return 0;
+    return context.failed() ? kFailed : 0;
   } catch (const Error& error) {
     context.end_progress();
     ErrorDetails details = error.details();

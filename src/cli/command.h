@@ -52,10 +52,15 @@ class Context {
   /// Prints a remark to stderr (nothing with --quiet).
   void remark(std::string_view text) const;
 
+  /// Ends the run with exit code 1 although it has printed a result: work that was cut short.
+  void mark_failed() { failed_ = true; }
+  bool failed() const { return failed_; }
+
  private:
   Flags flags_;
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<Progress> progress_;
+  bool failed_ = false;
 };
 
 /// One subcommand. A file src/cli/<name>.cc holds its options and run(); commands.h lists it.

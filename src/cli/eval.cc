@@ -71,6 +71,7 @@ class Eval : public Command {
     OrderedJson json = eval::to_json(plan, result);
     eval::add_facts(*model, compress::source_name(*checkpoint), context.pool(), json);
     context.emit(json);
+    if (result.interrupted) context.mark_failed();
   }
 
  private:
@@ -93,7 +94,7 @@ class Eval : public Command {
         "{}{}\n",
         result.perplexity, error, plan.protocol->name, result.windows, plan.available_windows,
         plan.seqlen, result.scored_tokens, plan.join,
-        result.partial ? "; PARTIAL: ended before all windows were done" : "");
+        result.interrupted ? "; INTERRUPTED: the value is that of the windows before" : "");
   }
 
   std::string model_;

@@ -104,16 +104,6 @@ std::vector<std::size_t> draw(std::size_t available, std::size_t samples, std::u
   return drawn;
 }
 
-void validate(const CalibrationWindows& asked) {
-  constexpr std::size_t kMost = std::size_t{1} << 24U;
-  if (asked.samples < 1 || asked.samples > kMost)
-    fail(ErrorKind::invalid_argument, {.code = "SAMPLES", .item = "samples"},
-         "samples = {}: expected 1 to {}", asked.samples, kMost);
-  if (asked.seqlen < 2 || asked.seqlen > kMost)
-    fail(ErrorKind::invalid_argument, {.code = "SEQLEN", .item = "seqlen"},
-         "seqlen = {}: expected 2 to {}", asked.seqlen, kMost);
-}
-
 [[noreturn]] void too_short(const TextFile& file, std::size_t tokens, std::size_t seqlen) {
   fail(ErrorKind::invalid_input,
        {.code = "TXT_TOO_SHORT",
@@ -125,6 +115,16 @@ void validate(const CalibrationWindows& asked) {
 }
 
 }  // namespace
+
+void validate(const CalibrationWindows& asked) {
+  constexpr std::size_t kMost = std::size_t{1} << 24U;
+  if (asked.samples < 1 || asked.samples > kMost)
+    fail(ErrorKind::invalid_argument, {.code = "SAMPLES", .item = "samples"},
+         "samples = {}: expected 1 to {}", asked.samples, kMost);
+  if (asked.seqlen < 2 || asked.seqlen > kMost)
+    fail(ErrorKind::invalid_argument, {.code = "SEQLEN", .item = "seqlen"},
+         "seqlen = {}: expected 2 to {}", asked.seqlen, kMost);
+}
 
 OrderedJson CalibrationText::describe() const {
   return {{"file", name},

@@ -27,6 +27,9 @@ struct CalibrationWindows {
 /// documents of a JSONL file are shuffled with the seed, joined by a blank line and tokenized as
 /// one stream, of which the first windows are taken (as in tender.md 3.1). No window is used twice
 /// and none is filled up: a text that is too short for all of them gives fewer, and says so.
+/// @throws Error invalid_argument (SAMPLES, SEQLEN)
+void validate(const CalibrationWindows& asked);
+
 struct CalibrationText {
   std::vector<std::vector<text::TokenId>> windows;
   std::string name;           ///< of the file, without its folder

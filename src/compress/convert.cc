@@ -12,6 +12,7 @@
 #include "base/contracts.h"
 #include "base/error.h"
 #include "base/half.h"
+#include "compress/quantize.h"
 #include "io/safetensors_writer.h"
 #include "model/model.h"
 #include "text/tokenizer.h"
@@ -110,7 +111,7 @@ DType smallest_exact(Weights& weights, const model::ModelSpec& spec, const Json&
   if (stated != config.end() && *stated == "bfloat16") std::ranges::reverse(candidates);
   std::uint64_t done = 0;
   for (const model::TensorSpec& tensor : spec.tensors) {
-    step(progress, done++, spec.tensors.size(), "looking for the smallest exact type");
+    step(progress, ++done, spec.tensors.size(), "looking for the smallest exact type");
     if (candidates.empty()) return DType::f32;
     if (!weights.has(tensor.name)) continue;
     weights.for_each_slice(tensor, [&](MatrixView<const float> rows) {
@@ -155,15 +156,17 @@ std::uint64_t put_rows(const std::string& name, DType type, MatrixView<const flo
 void write_weights(Weights& weights, const model::ModelSpec& spec,
                    const std::filesystem::path& folder, ConvertReport& report, Progress& progress) {
   std::vector<io::TensorToWrite> tensors;
+  const auto total = static_cast<std::uint64_t>(std::ranges::count_if(
+      spec.tensors, [&](const model::TensorSpec& tensor) { return weights.has(tensor.name); }));
   std::uint64_t done = 0;
   for (const model::TensorSpec& tensor : spec.tensors) {
     if (!weights.has(tensor.name)) continue;
     tensors.push_back({tensor.name, report.type, tensor.shape, [&](const auto& put) {
-                         step(progress, done++, spec.tensors.size(), "writing weights");
                          weights.for_each_slice(tensor, [&](MatrixView<const float> rows) {
                            report.rounded += put_rows(tensor.name, report.type, rows, put);
                            report.numbers += rows.rows() * rows.cols();
                          });
+                         step(progress, ++done, total, "writing weights");
                        }});
   }
   const io::WrittenTensors written = io::write_safetensors(folder, std::move(tensors));
@@ -210,6 +213,7 @@ ConvertReport convert(const io::Checkpoint& checkpoint, const ConvertRequest& re
   require(!request.type || request.type == DType::f32 || request.type == DType::f16 ||
               request.type == DType::bf16,
           "convert writes float32, float16 or bfloat16");
+  refuse_source(request.output, checkpoint);
   check_writable(request.output, request.overwrite);
   const model::ModelSpec spec = model::read_spec(checkpoint);
   Weights weights(checkpoint, spec);

@@ -80,12 +80,16 @@ class Run {
     report_.options = method_.resolve(Json::parse(request_.recipe.options)).dump();
     report_.float_type = std::string(to_string(request_.recipe.float_type));
     report_.threads = pool_.threads();
-    describe_source();
+    refuse_quantized();
     read_tokenizer();
+    if (request_.calibration)  // a wrong text is told before the weights are read
+      text_ = read_calibration_text(*request_.calibration, *tokenizer_, request_.windows,
+                                    request_.invalid_text, progress_);
+    describe_source();
     check_weights(spec_, weights_, request_.recipe.float_type, progress_);
   }
 
-  void describe_source() {
+  void refuse_quantized() {
     for (const model::SiteSpec& site : spec_.sites)
       if (weights_.is_quantized(site))
         fail(ErrorKind::invalid_input,
@@ -96,6 +100,9 @@ class Run {
               .expected = "a float model",
               .hint = "quantize the original; `tender convert` makes a float model of this one"},
              "is quantized already");
+  }
+
+  void describe_source() {
     report_.source_name = source_name(checkpoint_);
     report_.container = checkpoint_.container();
     report_.architecture = spec_.info.architecture;
@@ -136,10 +143,7 @@ class Run {
   }
 
   void calibrate(Calibration& calibration) {
-    std::optional<CalibrationText> text;
-    if (request_.calibration)
-      text = read_calibration_text(*request_.calibration, *tokenizer_, request_.windows,
-                                   request_.invalid_text, progress_);
+    const std::optional<CalibrationText>& text = text_;
     if (request_.load_calibration) {
       Fingerprint expected = fingerprint(text ? &*text : nullptr);
       expected.erase("calibration.file");  // the text counts, not its name
@@ -296,6 +300,7 @@ class Run {
   std::string source_hash_;        ///< of all files of the source
   std::vector<std::string> kept_;  ///< float tensors of the result
   std::unique_ptr<text::Tokenizer> tokenizer_;
+  std::optional<CalibrationText> text_;
   std::map<std::string, std::string> files_;  ///< small files of the result by name
   StoredParts parts_;
   Report report_;
@@ -303,12 +308,45 @@ class Run {
 
 }  // namespace
 
+namespace {
+
+/// The path as the file system sees it, as far as it exists.
+std::filesystem::path weakly(const std::filesystem::path& path) {
+  std::error_code error;
+  return std::filesystem::weakly_canonical(path.has_filename() ? path : path.parent_path(), error);
+}
+
+}  // namespace
+
+void refuse_source(const std::filesystem::path& output, const io::Checkpoint& checkpoint) {
+  const std::filesystem::path place = weakly(output);
+  for (std::filesystem::path at = weakly(checkpoint.path());; at = at.parent_path()) {
+    if (at == place)
+      fail(ErrorKind::invalid_argument,
+           {.code = "IO_PATH",
+            .item = output.string(),
+            .found = "the model itself, or a folder that holds it",
+            .expected = "another place",
+            .hint = "choose a new path for the output"},
+           "the output {} would replace the model that is read", quote(output.string()));
+    if (at == at.parent_path()) return;
+  }
+}
+
 void validate(const QuantizeRequest& request) {
   const quant::MethodEntry& method = quant::method(request.recipe.method);
   const Json options = method.resolve(Json::parse(request.recipe.options));
   if (std::ranges::find(kFloatTypes, request.recipe.float_type) == std::end(kFloatTypes))
-    fail(ErrorKind::invalid_argument, {.code = "FLOAT_DTYPE", .item = "float-dtype"},
+    fail(ErrorKind::invalid_argument,
+         {.code = "FLOAT_DTYPE", .item = "float-dtype", .expected = "f16, bf16 or f32"},
          "--float-dtype takes f16, bf16 or f32");
+  if (request.calibration) validate(request.windows);
+  if (request.save_calibration && weakly(*request.save_calibration) == weakly(request.output))
+    fail(ErrorKind::invalid_argument,
+         {.code = "CALIBRATION_CONFLICT",
+          .item = "save-calibration",
+          .hint = "choose another path for one of them"},
+         "--save-calibration and the output are the same path");
   if (request.load_calibration && request.save_calibration)
     fail(ErrorKind::invalid_argument, {.code = "CALIBRATION_CONFLICT", .item = "save-calibration"},
          "--load-calibration and --save-calibration exclude each other: what is loaded is stored "
@@ -332,6 +370,7 @@ void validate(const QuantizeRequest& request) {
 Report quantize(const io::Checkpoint& checkpoint, const QuantizeRequest& request, Isa isa,
                 ThreadPool& pool, Progress& progress) {
   validate(request);
+  refuse_source(request.output, checkpoint);
   check_writable(request.output, request.overwrite);
   if (request.save_calibration) check_writable(*request.save_calibration, request.overwrite);
   return Run(checkpoint, request, isa, pool, progress).quantize();

@@ -34,6 +34,10 @@ struct QuantizeRequest {
   std::string tool_version;  ///< for the report
 };
 
+/// Refuses an output that would replace the model that is read, with or without --force.
+/// @throws Error invalid_argument (IO_PATH)
+void refuse_source(const std::filesystem::path& output, const io::Checkpoint& checkpoint);
+
 /// Refuses what is wrong with a request whatever the model is.
 /// @throws Error invalid_argument: METHOD_UNKNOWN, OPTION_…, CALIBRATION_NEEDED,
 /// CALIBRATION_CONFLICT,

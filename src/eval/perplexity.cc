@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -174,6 +175,21 @@ std::vector<text::TokenId> PerplexityPlan::window(std::size_t index) const {
   return window;
 }
 
+namespace {
+
+[[noreturn]] void refuse_loss(std::size_t window, std::size_t scored, double value) {
+  fail(
+      ErrorKind::invalid_input,
+      {.code = "LOGITS_NAN",
+       .item = fmt::format("window {}, scored token {}", window, scored),
+       .found = fmt::format("{}", value),
+       .expected = "a finite loss",
+       .hint = "the weights hold NaN or infinity, or the model overflows: tender inspect --verify"},
+      "the loss of scored token {} in window {} is {}", scored, window, value);
+}
+
+}  // namespace
+
 PerplexityResult run_perplexity(const model::Model& model, const PerplexityPlan& plan,
                                 ThreadPool& pool, Progress& progress) {
   const auto start = std::chrono::steady_clock::now();
@@ -185,6 +201,7 @@ PerplexityResult run_perplexity(const model::Model& model, const PerplexityPlan&
     if (progress.cancelled()) break;
     RunningMean window;
     for (const double value : scorer.score(plan.window(result.windows))) {
+      if (!std::isfinite(value)) refuse_loss(result.windows, window.count(), value);
       window.add(value);
       if (!plan.protocol->means_of_windows) scored.add(value);
     }
@@ -194,9 +211,10 @@ PerplexityResult run_perplexity(const model::Model& model, const PerplexityPlan&
     progress.update(result.windows + 1, plan.windows,
                     fmt::format("perplexity {:.4f}", kernels::fixed_exp(scored.mean())));
   }
-  result.partial = result.windows < plan.windows;
+  result.interrupted = result.windows < plan.windows;
+  result.partial = result.windows < plan.available_windows;
   if (result.windows == 0)
-    fail(ErrorKind::invalid_input, {.code = "CANCELLED"},
+    fail(ErrorKind::invalid_input, {.code = "CANCELLED", .hint = "run again"},
          "cancelled before the first window was done");
   result.perplexity = kernels::fixed_exp(scored.mean());
   if (const auto error = scored.standard_error())
@@ -216,6 +234,7 @@ OrderedJson to_json(const PerplexityPlan& plan, const PerplexityResult& result) 
   json["windows"] = result.windows;
   json["windows_in_text"] = plan.available_windows;
   json["partial"] = result.partial;
+  json["interrupted"] = result.interrupted;
   json["protocol"] = plan.protocol->name;
   json["seqlen"] = plan.seqlen;
   json["join"] = plan.join;

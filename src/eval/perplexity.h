@@ -77,7 +77,8 @@ struct PerplexityResult {
   std::size_t scored_tokens = 0;
   std::size_t windows = 0;
   double seconds = 0;
-  bool partial = false;  ///< ended early; the value is that of the windows before
+  bool partial = false;  ///< not all windows of the text entered, because of the limit or the user
+  bool interrupted = false;  ///< ended by the user; the value is that of the windows before
 };
 
 /// Evaluates the windows of a plan. Numbers do not depend on threads or CPU; logits are made in

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -248,7 +250,8 @@ TEST_P(EveryProtocolTest, ALimitTakesTheFirstWindows) {
   EXPECT_EQ(few.windows, 3U);
   EXPECT_EQ(few.cross_entropies,
             std::vector<double>(all.cross_entropies.begin(), all.cross_entropies.begin() + 3));
-  EXPECT_FALSE(few.partial) << "as many as were asked for";
+  EXPECT_TRUE(few.partial) << "three windows of ten";
+  EXPECT_FALSE(few.interrupted) << "as many as were asked for";
 }
 
 TEST_P(EveryProtocolTest, ATextTooShortIsRefusedWithTheNumberOfItsTokens) {
@@ -275,6 +278,7 @@ TEST_P(EveryProtocolTest, EndedEarlyTheResultIsThatOfTheWindowsBeforeAndSaysSo) 
   StopAfter progress(2);
   const auto result = run_perplexity(ToyModel(), plan, pool, progress);
   EXPECT_TRUE(result.partial);
+  EXPECT_TRUE(result.interrupted);
   EXPECT_EQ(result.windows, 2U);
   EXPECT_EQ(progress.total_, 6U);
   EXPECT_THAT(progress.what_, HasSubstr("perplexity "));
@@ -352,6 +356,30 @@ TEST(PerplexityTest, WindowsLongerThanTheModelWasMadeForAreReported) {
                  plan_perplexity(input_of(some_text(65)), ByteTokenizer(), {.seqlen = 65}), pool,
                  notes);
   EXPECT_THAT(notes.text, HasSubstr("longer than the 64"));
+}
+
+TEST(PerplexityTest, LogitsThatAreNoNumbersAreRefusedWithTheirWindow) {
+  class Broken : public ToyModel {
+   public:
+    void logits(MatrixView<const float> hidden, MatrixView<float> logits,
+                ThreadPool& pool) const override {
+      ToyModel::logits(hidden, logits, pool);
+      if (++calls_ == 2) logits(4, 7) = std::numeric_limits<float>::quiet_NaN();
+    }
+
+   private:
+    mutable int calls_ = 0;
+  };
+  const auto plan = plan_perplexity(input_of(some_text(35)), ByteTokenizer(), {.seqlen = 10});
+  ThreadPool pool(1);
+  Progress silent;
+  try {
+    run_perplexity(Broken(), plan, pool, silent);
+    FAIL() << "a perplexity of NaN was returned";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), "LOGITS_NAN");
+    EXPECT_THAT(error.what(), HasSubstr("in window 1 is nan"));
+  }
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "base/contracts.h"
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "io/checksums.h"
 #include "io/listed.h"
 #include "model/architecture.h"
 #include "model/model.h"
@@ -225,7 +226,11 @@ struct WeightReader::Impl {
 };
 
 WeightReader::WeightReader(const io::Checkpoint& checkpoint, const ModelSpec& spec)
-    : impl_(std::make_unique<Impl>(checkpoint, spec)) {}
+    : impl_(std::make_unique<Impl>(checkpoint, spec)) {
+  // A flipped bit of a code would change answers without a word.
+  if (checkpoint.config() != nullptr && checkpoint.config()->contains("quantization_config"))
+    io::verify_checksums(checkpoint);
+}
 WeightReader::~WeightReader() = default;
 
 bool WeightReader::has(const std::string& name) const { return impl_->entries.contains(name); }

@@ -29,8 +29,8 @@ std::vector<Json> settings_of(std::string_view method) {
   if (method == "rtn")
     return {Json::object(),
             {{"weight_bits", 4}, {"activation_granularity", "none"}},
-            {{"weight_bits", 3}, {"weight_granularity", "group"}, {"group_size", 32}},
-            {{"weight_bits", 5},
+            {{"weight_bits", 4}, {"weight_granularity", "group"}, {"group_size", 32}},
+            {{"weight_bits", 8},
              {"weight_granularity", "group"},
              {"group_size", 9},
              {"activation_granularity", "none"}},

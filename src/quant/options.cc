@@ -28,8 +28,13 @@ std::string flag_of(std::string_view name) {
 
 void OptionDescriber::integer(std::string_view name, const int& value, int low, int high,
                               std::string_view description) {
+  integer_of(name, value, fmt::format("{} to {}", low, high), description);
+}
+
+void OptionDescriber::integer_of(std::string_view name, int value, std::string_view range,
+                                 std::string_view description) {
   options_.push_back({std::string(name),
-                      fmt::format("{}; {} to {}", description, low, high),
+                      fmt::format("{}; {}", description, range),
                       "integer",
                       {},
                       std::to_string(value)});
@@ -63,6 +68,14 @@ void OptionReader::integer(std::string_view name, int& value, int low, int high,
   if (!given->is_number_integer()) refuse(method_, name, quote(to_text(*given)), expected);
   // Beyond 2^63 nlohmann keeps an unsigned number, whose int64 view is negative: compare as it is.
   if (*given < Json(low) || *given > Json(high)) refuse(method_, name, to_text(*given), expected);
+  value = given->get<int>();
+}
+
+void OptionReader::bits(std::string_view name, int& value, std::string_view) {
+  const Json* given = take(name);
+  if (given == nullptr) return;
+  if (!given->is_number_integer() || (*given != Json(4) && *given != Json(8)))
+    refuse(method_, name, quote(to_text(*given)), "4 or 8");
   value = given->get<int>();
 }
 

@@ -34,6 +34,9 @@ class OptionDescriber {
  public:
   void integer(std::string_view name, const int& value, int low, int high,
                std::string_view description);
+  void bits(std::string_view name, const int& value, std::string_view description) {
+    integer_of(name, value, "4 or 8", description);
+  }
   template <class Enum>
   void choice(std::string_view name, const Enum& value, std::span<const std::string_view> names,
               std::string_view description) {
@@ -42,6 +45,8 @@ class OptionDescriber {
   std::vector<OptionInfo> take() { return std::move(options_); }
 
  private:
+  void integer_of(std::string_view name, int value, std::string_view range,
+                  std::string_view description);
   void add_choice(std::string_view name, std::size_t value, std::span<const std::string_view> names,
                   std::string_view description);
   std::vector<OptionInfo> options_;
@@ -51,6 +56,9 @@ class OptionDescriber {
 class OptionWriter {
  public:
   void integer(std::string_view name, const int& value, int, int, std::string_view) {
+    json_[std::string(name)] = value;
+  }
+  void bits(std::string_view name, const int& value, std::string_view) {
     json_[std::string(name)] = value;
   }
   template <class Enum>
@@ -71,6 +79,9 @@ class OptionReader {
   OptionReader(std::string_view method, const Json& json);
   /// @throws Error invalid_argument (OPTION_VALUE)
   void integer(std::string_view name, int& value, int low, int high, std::string_view description);
+  /// 4 or 8: what is stored as nibbles and as bytes. Widths between would only pretend to be
+  /// smaller.
+  void bits(std::string_view name, int& value, std::string_view description);
   template <class Enum>
   void choice(std::string_view name, Enum& value, std::span<const std::string_view> names,
               std::string_view) {

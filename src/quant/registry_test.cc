@@ -169,5 +169,20 @@ TEST_F(FloatSiteTest, FilledRowByRowItHoldsTheSameWeights) {
   EXPECT_EQ(filled->bytes(), 37U * 20 * 4);
 }
 
+TEST(RegistryTest, WeightsAndActivationsHaveFourOrEightBits) {
+  for (const MethodEntry& entry : all_methods())
+    for (const char* name : {"weight_bits", "activation_bits"})
+      for (const int bits : {-1, 0, 2, 3, 4, 5, 6, 7, 8, 9, 16}) {
+        std::string code;
+        try {
+          entry.resolve({{name, bits}});
+        } catch (const Error& error) {
+          code = error.code();
+          EXPECT_EQ(error.kind(), ErrorKind::invalid_argument);
+        }
+        EXPECT_EQ(code, bits == 4 || bits == 8 ? "" : "OPTION_VALUE") << entry.name << bits;
+      }
+}
+
 }  // namespace
 }  // namespace tender::quant

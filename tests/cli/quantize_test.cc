@@ -69,7 +69,7 @@ TEST_F(QuantizeCommandTest, WhatIsWrongOnTheCommandLineEndsWithTwo) {
   expect_refused(run_tender(quantize({})), 2, "USAGE");
   expect_refused(run_tender(quantize({"--method", "tender"})), 2, "CALIBRATION_NEEDED");
   expect_refused(
-      run_tender(quantize({"--method", "tender", "--weight-bits", "1", "--calibration", text()})),
+      run_tender(quantize({"--method", "tender", "--weight-bits", "5", "--calibration", text()})),
       2, "OPTION_VALUE");
   expect_refused(run_tender(quantize({"--method", "rtn", "--mode", "static"})), 2,
                  "OPTION_UNKNOWN");
@@ -87,6 +87,35 @@ TEST_F(QuantizeCommandTest, WhatIsWrongOnTheCommandLineEndsWithTwo) {
       "SAMPLES");
   expect_refused(run_tender(quantize({"--method", "rtn"}), {{"TENDER_CPU", "abacus"}}), 2,
                  "CPU_NAME");
+}
+
+TEST_F(QuantizeCommandTest, AnOutputThatHoldsTheModelIsRefusedEvenWithForce) {
+  for (const std::string& place : {model(), model() + "/", folder_.path().string()})
+    for (const std::string& command : {std::string("quantize"), std::string("convert")}) {
+      std::vector<std::string> arguments = {command, model(), place, "--force"};
+      if (command == "quantize") arguments.insert(arguments.end(), {"--method", "rtn"});
+      const Finished finished = run_tender(arguments);
+      EXPECT_EQ(finished.exit_code, 2) << finished.err;
+      EXPECT_THAT(finished.err, HasSubstr("tender: error IO_PATH: "));
+      EXPECT_TRUE(std::filesystem::exists(model() + "/config.json"));
+    }
+}
+
+TEST_F(QuantizeCommandTest, AFlippedBitOfTheResultIsRefusedByEveryReader) {
+  EXPECT_EQ(run_tender(quantize({"--method", "rtn"})).exit_code, 0);
+  const std::string file = out() + "/model.safetensors";
+  std::string bytes = read_text(file);
+  bytes[bytes.size() - 100] = static_cast<char>(bytes[bytes.size() - 100] ^ 1);
+  write_text(file, bytes);
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"generate", out(), "--prompt", "a", "-n", "1"},
+        {"eval", "perplexity", out(), "--text", text(), "--seqlen", "32"},
+        {"convert", out(), folder_ / "float"},
+        {"inspect", out(), "--verify"}}) {
+    const Finished finished = run_tender(arguments);
+    EXPECT_EQ(finished.exit_code, 1) << arguments.front();
+    EXPECT_THAT(finished.err, HasSubstr("tender: error CK_CHECKSUM: ")) << arguments.front();
+  }
 }
 
 TEST_F(QuantizeCommandTest, AFlagOfAnotherMethodIsNamed) {

@@ -32,13 +32,13 @@ struct RtnOptions {
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor& visit) {
-    visit.integer("weight_bits", self.weight_bits, 2, 8, "bits of a weight code");
+    visit.bits("weight_bits", self.weight_bits, "bits of a weight code");
     visit.choice(
         "weight_granularity", self.weight_granularity, kWeightGranularities,
         "weights that share a scale: all, those of an output channel, or groups of its inputs");
     visit.integer("group_size", self.group_size, 1, 1 << 20,
                   "inputs that share a scale, for groups");
-    visit.integer("activation_bits", self.activation_bits, 2, 8, "bits of an activation code");
+    visit.bits("activation_bits", self.activation_bits, "bits of an activation code");
     visit.choice(
         "activation_granularity", self.activation_granularity, kActivationGranularities,
         "activations that share a scale: none are rounded, all (calibrated maximum), those of a "

@@ -29,8 +29,8 @@ struct TenderOptions {
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor& visit) {
-    visit.integer("weight_bits", self.weight_bits, 2, 8, "bits of a weight code");
-    visit.integer("activation_bits", self.activation_bits, 2, 8, "bits of an activation code");
+    visit.bits("weight_bits", self.weight_bits, "bits of a weight code");
+    visit.bits("activation_bits", self.activation_bits, "bits of an activation code");
     visit.choice("mode", self.mode, kTenderModes,
                  "scales as calibrated, or with a factor of each row's own on top");
     visit.integer("groups", self.groups, 0, kMaxGroups,
