@@ -192,7 +192,7 @@ class Run {
     for (const std::string& linear : site.linears)
       weights.push_back(weights_.matrix(linear + ".weight"));
     for (const Matrix& matrix : weights) views.push_back(matrix.view());
-    const auto packed = calibration.quantizer(index).quantize(views);
+    const auto packed = calibration.quantizer(index).quantize(views, pool_);
 
     const std::vector<std::size_t> bytes = save_site(*packed, site, parts_);
     const std::size_t first = report_.layers.size();

@@ -105,7 +105,7 @@ class Signer {
   }
 
  private:
-  StoredParts pack(Calibration& calibration) const {
+  StoredParts pack(Calibration& calibration) {
     StoredParts parts;
     for (std::size_t s = 0; s < spec_.sites.size(); ++s) {
       const model::SiteSpec& site = spec_.sites[s];
@@ -114,7 +114,7 @@ class Signer {
       for (const std::string& linear : site.linears)
         weights.push_back(weights_.matrix(linear + ".weight"));
       for (const Matrix& matrix : weights) views.push_back(matrix.view());
-      save_site(*calibration.quantizer(s).quantize(views), site, parts);
+      save_site(*calibration.quantizer(s).quantize(views, pool_), site, parts);
     }
     return parts;
   }

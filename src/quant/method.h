@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/thread_pool.h"
 #include "quant/packed_site.h"
+#include "quant/second_moment.h"
 #include "tensor/matrix.h"
 #include "tensor/rows.h"
 #include "tensor/tensor_source.h"
@@ -17,6 +18,7 @@ namespace tender::quant {
 struct MethodTraits {
   InputRounding inputs = InputRounding::none;
   bool wants_inputs = false;   ///< calibration must show it activations
+  bool wants_moment = false;   ///< quantize() is given the second moment of the rounded rows
   bool idempotent = false;     ///< quantizing dequantized weights changes nothing
   double weight_bits = 0;      ///< nominal, for tables
   double activation_bits = 0;  ///< nominal; 32 where rows stay float32
@@ -26,6 +28,9 @@ struct MethodTraits {
 ///
 /// Calibration is what it has seen at a site, Input how the site's rows are rounded, Codes and
 /// Packed one layer's weights (which codes; which bytes), Rounded the rows after rounding.
+///
+/// Offline a site goes through observe() for every sequence, input(), rounded() for every sequence
+/// once more if the method wants the second moment, and quantize() for every layer.
 template <class M>
 concept Method = std::default_initializable<M> &&
     std::constructible_from<M, const typename M::Options&> &&
@@ -36,6 +41,7 @@ concept Method = std::default_initializable<M> &&
              const typename M::Packed& packed, typename M::Packed& own_packed,
              const typename M::Rounded& rounded, const Rows& x, MatrixView<float> y,
              MatrixView<double> exact, const Epilogue& epilogue, PartSink& sink,
+             std::span<const MatrixView<const float>> layers, const SecondMoment* moment,
              const PartSource& source, ThreadPool& pool, Isa isa) {
   { M::kName } -> std::convertible_to<std::string_view>;
   { M::kSummary } -> std::convertible_to<std::string_view>;
@@ -45,11 +51,15 @@ concept Method = std::default_initializable<M> &&
   { seen.observe(x) } -> std::same_as<void>;  // once per sequence
   { was_seen.save(sink) } -> std::same_as<void>;
   { method.load_calibration(shape, source) } -> std::same_as<typename M::Calibration>;
-  { method.input(was_seen) } -> std::same_as<typename M::Input>;     // how rows are rounded
-  { method.quantize(w, input) } -> std::same_as<typename M::Codes>;  // which codes
-  { M::pack(codes) } -> std::same_as<typename M::Packed>;            // which bytes
+  // how rows are rounded; it may depend on what the weights make of each channel
+  { method.input(was_seen, layers) } -> std::same_as<typename M::Input>;
+  // the rows as the product sees them: what is taken off is off; float32
+  { M::rounded(input, x, y) } -> std::same_as<void>;
+  // which codes; `moment` is null where it is not wanted, or where no rows were seen
+  { method.quantize(w, input, moment, pool) } -> std::same_as<typename M::Codes>;
+  { M::pack(codes) } -> std::same_as<typename M::Packed>;  // which bytes
   { M::unpack(packed) } -> std::same_as<typename M::Codes>;
-  { M::dequantize(packed, w_out) } -> std::same_as<void>;
+  { M::dequantize(input, packed, w_out) } -> std::same_as<void>;
   // on disk
   { M::save_input(input, sink) } -> std::same_as<void>;
   { M::load_input(source) } -> std::same_as<typename M::Input>;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -71,7 +72,7 @@ class PackedSiteOf final : public PackedSite {
   void dequantize(std::size_t linear, MatrixView<float> w) const override {
     require(!prepared_, "weights are read from the bytes as stored, before prepare()");
     require(LinearShape{w.rows(), w.cols()} == shape(linear), "w is [out, in]");
-    M::dequantize(linears_.at(linear), w);
+    M::dequantize(input_, linears_.at(linear), w);
   }
 
   void save(PartSink& site, std::span<PartSink* const> linears) const override {
@@ -105,6 +106,8 @@ class SiteQuantizerOf final : public SiteQuantizer {
   SiteQuantizerOf(M method, SiteShape shape)
       : method_(std::move(method)), shape_(std::move(shape)), seen_(method_.calibrate(shape_)) {}
 
+  bool wants_moment() const override { return method_.traits().wants_moment; }
+
   void observe(const Rows& rows) override {
     require(rows.values.cols() == shape_.in && rows.positions.size() == rows.values.rows(),
             "calibration rows are [tokens, in], each with a position");
@@ -115,23 +118,46 @@ class SiteQuantizerOf final : public SiteQuantizer {
     seen_ = method_.load_calibration(shape_, source);
   }
 
-  std::unique_ptr<PackedSite> quantize(std::span<const MatrixView<const float>> weights) override {
+  void settle(std::span<const MatrixView<const float>> weights) override {
+    require(!input_, "a site is settled once");
     if (weights.size() != shape_.outs.size())
       fail(ErrorKind::invalid_argument, {.code = "Q_SHAPE"}, "{} matrices for a site of {} layers",
            weights.size(), shape_.outs.size());
-    typename M::Input input = method_.input(seen_);
-    std::vector<typename M::Packed> linears;
-    for (std::size_t l = 0; l < weights.size(); ++l) {
+    for (std::size_t l = 0; l < weights.size(); ++l)
       check_weights(weights[l], shape_.outs[l], shape_.in);
-      linears.push_back(M::pack(method_.quantize(weights[l], input)));
-    }
-    return std::make_unique<PackedSiteOf<M>>(std::move(input), std::move(linears));
+    input_ = method_.input(seen_, weights);
+  }
+
+  void observe_rounded(const Rows& rows, Isa isa, ThreadPool& pool) override {
+    require(input_.has_value(), "rows are rounded after the site was settled");
+    require(rows.values.cols() == shape_.in && rows.positions.size() == rows.values.rows(),
+            "calibration rows are [tokens, in], each with a position");
+    if (!moment_) moment_.emplace(shape_.in, isa);
+    Matrix rounded(rows.values.rows(), shape_.in);
+    pool.for_each_part(rows.values.rows(), [&](std::size_t begin, std::size_t end) {
+      M::rounded(
+          *input_,
+          {rows.values.rows_from(begin, end - begin), rows.positions.subspan(begin, end - begin)},
+          rounded.view().rows_from(begin, end - begin));
+    });
+    moment_->add(rounded.view(), pool);
+  }
+
+  std::unique_ptr<PackedSite> quantize(std::span<const MatrixView<const float>> weights,
+                                       ThreadPool& pool) override {
+    if (!input_) settle(weights);
+    std::vector<typename M::Packed> linears;
+    for (const MatrixView<const float> w : weights)
+      linears.push_back(M::pack(method_.quantize(w, *input_, moment_ ? &*moment_ : nullptr, pool)));
+    return std::make_unique<PackedSiteOf<M>>(std::move(*input_), std::move(linears));
   }
 
  private:
   M method_;
   SiteShape shape_;
   typename M::Calibration seen_;
+  std::optional<typename M::Input> input_;  ///< after settle()
+  std::optional<SecondMoment> moment_;
 };
 
 template <Method M>

@@ -31,11 +31,20 @@ class SiteQuantizer {
   virtual void observe(const Rows& rows) = 0;
   virtual void save_calibration(PartSink& sink) const = 0;
   virtual void load_calibration(const PartSource& source) = 0;
+  /// Whether quantize() makes use of what observe_rounded() sees.
+  virtual bool wants_moment() const = 0;
+
+  /// Decides how rows are rounded, once, after the last observe().
   /// @param weights  one [out, in] per linear layer of the site, in order
   /// @throws Error invalid_input (Q_NONFINITE; Q_CALIBRATION where it wants rows and saw none),
   ///               invalid_argument (Q_SHAPE)
-  virtual std::unique_ptr<PackedSite> quantize(
-      std::span<const MatrixView<const float>> weights) = 0;
+  virtual void settle(std::span<const MatrixView<const float>> weights) = 0;
+  /// After settle(): shows it the sequences once more, for the second moment of the rounded rows.
+  virtual void observe_rounded(const Rows& rows, Isa isa, ThreadPool& pool) = 0;
+  /// Makes the site, once; settles it first where that has not been done.
+  /// @param weights  those of settle(). @throws Error as settle()
+  virtual std::unique_ptr<PackedSite> quantize(std::span<const MatrixView<const float>> weights,
+                                               ThreadPool& pool) = 0;
 };
 
 /// A method as a value: made from the list in methods.h, never written by hand.

@@ -55,7 +55,8 @@ class Site {
     shape.centre = true;
     const auto quantizer = method(c.method).quantizer(c.options, shape);
     quantizer->observe(rows(kCalibrationRows));
-    site_ = quantizer->quantize(weights);
+    ThreadPool pool(1);
+    site_ = quantizer->quantize(weights, pool);
   }
   Rows rows(std::size_t count) const {
     return {rows_.view().rows_from(0, count), std::span(positions_).first(count)};

@@ -50,4 +50,14 @@ RoundedRow round_row(const RowRounding& rounding, const kernels::RoundRowsKernel
   return {step, index};
 }
 
+void expand_row(const RowRounding& rounding, const RoundedRow& row,
+                std::span<const std::int16_t> codes, std::span<float> values) {
+  require(codes.size() == rounding.in && values.size() == rounding.in,
+          "codes and their values are [in]");
+  const auto& shift = rounding.chunks[row.chunk].shift;
+  for (std::size_t k = 0; k < values.size(); ++k)
+    values[k] =
+        static_cast<float>(std::int32_t{codes[k]} << (shift.empty() ? 0U : shift[k])) * row.step;
+}
+
 }  // namespace tender::quant

@@ -47,6 +47,11 @@ struct RoundedRow {
   std::size_t chunk = 0;
 };
 
+/// What the codes of a row stand for, without the bias: code[k] * 2^shift[k] * step.
+/// @param values  [in]
+void expand_row(const RowRounding& rounding, const RoundedRow& row,
+                std::span<const std::int16_t> codes, std::span<float> values);
+
 /// The definition, in the scalar kernels. @param codes [in]
 RoundedRow round_row(const RowRounding& rounding, std::span<const float> x, std::int32_t position,
                      std::span<std::int16_t> codes);

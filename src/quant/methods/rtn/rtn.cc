@@ -127,7 +127,7 @@ RtnCalibration Rtn::load_calibration(const SiteShape& shape, const PartSource& s
   return seen;
 }
 
-RtnInput Rtn::input(const Calibration& seen) const {
+RtnInput Rtn::input(const Calibration& seen, std::span<const MatrixView<const float>>) const {
   RtnInput input;
   input.in = seen.largest().size();
   input.weight_bits = options_.weight_bits;
@@ -155,13 +155,29 @@ RtnInput Rtn::input(const Calibration& seen) const {
   return input;
 }
 
-SymmetricCodes Rtn::quantize(MatrixView<const float> w, const Input& input) const {
+void Rtn::rounded(const Input& input, const Rows& x, MatrixView<float> out) {
+  const RowRounding rounding = rounding_of(input);
+  std::vector<std::int16_t> codes(input.in);
+  for (std::size_t m = 0; m < x.values.rows(); ++m) {
+    if (input.granularity == ActivationGranularity::none) {
+      std::ranges::copy(x.values.row(m), out.row(m).begin());
+    } else if (input.granularity == ActivationGranularity::channel) {
+      round_per_channel(input, rounding, x, m, out.row(m));
+    } else {
+      const RoundedRow row = round_row(rounding, x.values.row(m), x.positions[m], codes);
+      expand_row(rounding, row, codes, out.row(m));
+    }
+  }
+}
+
+SymmetricCodes Rtn::quantize(MatrixView<const float> w, const Input& input, const SecondMoment*,
+                             ThreadPool&) const {
   return quantize_symmetric(w, input.weight_bits, input.weight_granularity, input.group);
 }
 
 RtnPacked Rtn::pack(const Codes& codes) { return {pack_symmetric(codes), {}, {}}; }
 SymmetricCodes Rtn::unpack(const Packed& packed) { return unpack_symmetric(packed.weights); }
-void Rtn::dequantize(const Packed& packed, MatrixView<float> w) {
+void Rtn::dequantize(const Input&, const Packed& packed, MatrixView<float> w) {
   dequantize_symmetric(unpack(packed), w);
 }
 
@@ -231,21 +247,15 @@ void Rtn::reference(const Input& input, const Packed& packed, const Rows& x, Mat
   if (is_integer(input)) return reference_integers(input, weights, x, y);
   Matrix w(weights.shape.out, weights.shape.in);
   dequantize_symmetric(weights, w.view());
-  std::vector<float> rounded(input.in);
-  const bool per_channel = input.granularity == ActivationGranularity::channel;
-  const RowRounding rounding = per_channel ? rounding_of(input) : RowRounding{};
-  for (std::size_t m = 0; m < x.values.rows(); ++m) {
-    if (per_channel)
-      round_per_channel(input, rounding, x, m, rounded);
-    else
-      std::copy_n(x.values.row(m).begin(), input.in, rounded.begin());
+  Matrix rows(x.values.rows(), input.in);
+  rounded(input, x, rows.view());
+  for (std::size_t m = 0; m < x.values.rows(); ++m)
     for (std::size_t n = 0; n < w.rows(); ++n) {
       double sum = 0;
       for (std::size_t k = 0; k < input.in; ++k)
-        sum += static_cast<double>(rounded[k]) * static_cast<double>(w(n, k));
+        sum += static_cast<double>(rows(m, k)) * static_cast<double>(w(n, k));
       y(m, n) = sum;
     }
-  }
 }
 
 void Rtn::prepare(Input& input, Isa isa) {

@@ -115,11 +115,13 @@ class Rtn {
 
   Calibration calibrate(const SiteShape& shape) const;
   Calibration load_calibration(const SiteShape& shape, const PartSource& source) const;
-  Input input(const Calibration& seen) const;
-  Codes quantize(MatrixView<const float> w, const Input& input) const;
+  Input input(const Calibration& seen, std::span<const MatrixView<const float>> weights) const;
+  static void rounded(const Input& input, const Rows& x, MatrixView<float> out);
+  Codes quantize(MatrixView<const float> w, const Input& input, const SecondMoment* moment,
+                 ThreadPool& pool) const;
   static Packed pack(const Codes& codes);
   static Codes unpack(const Packed& packed);
-  static void dequantize(const Packed& packed, MatrixView<float> w);
+  static void dequantize(const Input& input, const Packed& packed, MatrixView<float> w);
 
   static void save_input(const Input& input, PartSink& sink);
   static Input load_input(const PartSource& source);

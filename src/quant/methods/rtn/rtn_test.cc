@@ -28,24 +28,26 @@ class RtnTest : public ::testing::Test {
     shape.outs = {kOut};
     auto seen = method.calibrate(shape);
     seen.observe(rows());
-    return method.input(seen);
+    const std::array<MatrixView<const float>, 1> weights = {w.view()};
+    return method.input(seen, weights);
   }
   Rows rows() const { return {x.view(), positions}; }
   /// The result and the name of the kernel.
   std::pair<Matrix, std::string> run(const RtnOptions& options, Isa isa) const {
     RtnInput input = input_of(options);
     std::vector<RtnPacked> packed;
-    packed.push_back(Rtn::pack(Rtn(options).quantize(w.view(), input)));
+    ThreadPool pool(2);
+    packed.push_back(Rtn::pack(Rtn(options).quantize(w.view(), input, nullptr, pool)));
     PackedSiteOf<Rtn> site(std::move(input), std::move(packed));
     site.prepare(isa);
     Matrix y(kRows, kOut);
     const std::array outputs = {SiteOutput{y.view(), {}}};
-    ThreadPool pool(2);
     site.matmul(rows(), outputs, pool);
     return {std::move(y), site.kernel()};
   }
   SymmetricCodes codes_of(const RtnOptions& options) const {
-    return Rtn(options).quantize(w.view(), input_of(options));
+    ThreadPool pool(1);
+    return Rtn(options).quantize(w.view(), input_of(options), nullptr, pool);
   }
 
   Matrix w, x;

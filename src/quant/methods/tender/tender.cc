@@ -24,7 +24,16 @@ TenderCalibration Tender::load_calibration(const SiteShape& shape, const PartSou
   return seen;
 }
 
-TenderCodes Tender::quantize(MatrixView<const float> w, const Input& input) const {
+void Tender::rounded(const Input& input, const Rows& x, MatrixView<float> out) {
+  const RowRounding rounding = tender_rounding(input);
+  std::vector<std::int16_t> codes(input.in);
+  for (std::size_t m = 0; m < x.values.rows(); ++m)
+    expand_row(rounding, round_row(rounding, x.values.row(m), x.positions[m], codes), codes,
+               out.row(m));
+}
+
+TenderCodes Tender::quantize(MatrixView<const float> w, const Input& input, const SecondMoment*,
+                             ThreadPool&) const {
   require(w.cols() == input.in, "weights are [out, in]");
   TenderCodes codes{quantize_symmetric(w, input.weight_bits, WeightGranularity::channel, 0), {}};
   for (std::size_t at = 0; at < input.bias.size(); at += input.in)
@@ -45,7 +54,7 @@ TenderCodes Tender::unpack(const Packed& packed) {
   return {unpack_symmetric(packed.weights), packed.compensation};
 }
 
-void Tender::dequantize(const Packed& packed, MatrixView<float> w) {
+void Tender::dequantize(const Input&, const Packed& packed, MatrixView<float> w) {
   dequantize_symmetric(unpack_symmetric(packed.weights), w);
 }
 

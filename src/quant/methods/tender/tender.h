@@ -51,11 +51,15 @@ class Tender {
 
   Calibration calibrate(const SiteShape& shape) const;
   Calibration load_calibration(const SiteShape& shape, const PartSource& source) const;
-  Input input(const Calibration& seen) const { return tender_input(seen, options_); }
-  Codes quantize(MatrixView<const float> w, const Input& input) const;
+  Input input(const Calibration& seen, std::span<const MatrixView<const float>>) const {
+    return tender_input(seen, options_);
+  }
+  static void rounded(const Input& input, const Rows& x, MatrixView<float> out);
+  Codes quantize(MatrixView<const float> w, const Input& input, const SecondMoment* moment,
+                 ThreadPool& pool) const;
   static Packed pack(const Codes& codes);
   static Codes unpack(const Packed& packed);
-  static void dequantize(const Packed& packed, MatrixView<float> w);
+  static void dequantize(const Input& input, const Packed& packed, MatrixView<float> w);
 
   static void save_input(const Input& input, PartSink& sink) { save_tender_input(input, sink); }
   static Input load_input(const PartSource& source) { return load_tender_input(source); }

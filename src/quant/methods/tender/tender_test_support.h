@@ -57,9 +57,11 @@ struct Quantized {
     const Tender method(o);
     auto seen = method.calibrate(shape);
     seen.observe({x.view(), positions(x.rows())});
-    input = method.input(seen);
+    const std::array<MatrixView<const float>, 1> weights_of_site = {w.view()};
+    input = method.input(seen, weights_of_site);
     rounding = tender_rounding(input);
-    codes = method.quantize(w.view(), input);
+    ThreadPool pool(1);
+    codes = method.quantize(w.view(), input, nullptr, pool);
   }
   std::vector<std::int16_t> codes_of(std::span<const float> row, std::int32_t position = 0) const {
     std::vector<std::int16_t> q(input.in);

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "base/cpu.h"
+#include "base/thread_pool.h"
+#include "tensor/matrix.h"
+
+namespace tender::quant {
+
+/// Second moment of the rows of a site as its product sees them: H = sum over rows of x xᵀ. What an
+/// error of the weights costs: rows · (w - q) has the squared norm (w - q)ᵀ H (w - q).
+///
+/// The same bits for any number of threads and on any CPU: products of kBlockRows rows are chains
+/// of float32 fused multiply-adds (kernels/gemm_f32), blocks are added in double in the order of
+/// the rows. A block never crosses the border of two calls of add().
+class SecondMoment {
+ public:
+  static constexpr std::size_t kBlockRows = 512;
+
+  SecondMoment(std::size_t in, Isa isa);
+
+  /// @param rows  [tokens, in], all finite
+  void add(MatrixView<const float> rows, ThreadPool& pool);
+
+  std::size_t in() const { return sum_.rows(); }
+  std::size_t rows() const { return rows_; }
+  /// [in, in], symmetric.
+  MatrixView<const double> sum() const { return sum_.view(); }
+
+ private:
+  Isa isa_;
+  std::size_t rows_ = 0;
+  MatrixOf<double> sum_;
+};
+
+}  // namespace tender::quant
