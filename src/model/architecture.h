@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -11,6 +12,14 @@
 #include "model/model.h"
 
 namespace tender::model {
+
+class Decoder;
+
+/// Which layers of a model are in memory.
+enum class Residency : std::uint8_t {
+  all,        ///< from loading on
+  one_layer,  ///< the one that was entered; the weights are read when it is
+};
 
 /// How Hugging Face calls a family of models.
 struct HfName {
@@ -40,8 +49,8 @@ struct Architecture {
   /// What the settings say. @param file  for messages. @throws Error corrupt_file (HF_PARAM),
   /// unsupported (ARCH_FEATURE)
   ModelSpec (*spec)(const Json& config, const std::string& file);
-  std::unique_ptr<Model> (*load)(const ModelSpec& spec, const WeightReader& weights, Isa isa,
-                                 Progress& progress);
+  std::unique_ptr<Decoder> (*load)(const ModelSpec& spec, const WeightReader& weights, Isa isa,
+                                   Residency residency, Progress& progress);
 };
 
 /// The checkpoint in messages: the last part of its path, also where that ends in a slash.

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -150,5 +151,46 @@ class Model {
 /// Loads a model for the kernels of `isa`. @throws Error as read_spec and WeightReader
 std::unique_ptr<Model> load_model(const io::Checkpoint& checkpoint, Isa isa, ThreadPool& pool,
                                   Progress& progress);
+
+/// A model of which one layer is in memory at a time; the rows between layers are the caller's. For
+/// models that do not fit, and for calibration that quantizes as it goes.
+///
+/// Rows are those of Model::forward, bit for bit.
+class LayerwiseModel {
+ public:
+  virtual ~LayerwiseModel() = default;
+  virtual const ModelInfo& info() const = 0;
+  /// The sites of a layer are [first, end) of ModelSpec::sites.
+  struct Range {
+    std::size_t first;
+    std::size_t end;
+  };
+  virtual Range sites_of(std::size_t layer) const = 0;
+
+  /// Loads the sites of this layer as they are stored and forgets those of the layer before.
+  virtual void enter(std::size_t layer) = 0;
+  /// Takes the place of a site of the layer that was entered. @param packed  prepared
+  virtual void replace(std::size_t site, std::unique_ptr<quant::PackedSite> packed) = 0;
+
+  /// What enters the first layer. @param tokens  a whole sequence  @param rows  [tokens, width]
+  /// @throws Error invalid_input (TOKEN_ID, CONTEXT)
+  virtual void embed(std::span<const TokenId> tokens, MatrixView<float> rows,
+                     ThreadPool& pool) const = 0;
+  /// Takes a whole sequence through the layer that was entered, in place.
+  /// @param until  ends the pass when the observer has seen the rows of this site; `rows` are
+  /// spoilt
+  virtual void run(MatrixView<float> rows, ThreadPool& pool, SiteObserver* observer = nullptr,
+                   std::optional<std::size_t> until = std::nullopt) const = 0;
+  /// What stands between the last layer and the head, in place. @param rows  [tokens, width]
+  virtual void finish(MatrixView<float> rows, ThreadPool& pool) const = 0;
+  /// @param hidden  [tokens, width], finished  @param logits  [tokens, vocabulary]
+  virtual void logits(MatrixView<const float> hidden, MatrixView<float> logits,
+                      ThreadPool& pool) const = 0;
+};
+
+/// @param weights  of the same checkpoint; outlives the result. @throws Error as load_model()
+std::unique_ptr<LayerwiseModel> load_layerwise(const io::Checkpoint& checkpoint,
+                                               const ModelSpec& spec, const WeightReader& weights,
+                                               Isa isa, Progress& progress);
 
 }  // namespace tender::model

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <new>
+#include <numeric>
 #include <set>
 
 #include "base/contracts.h"
@@ -11,11 +12,11 @@
 
 namespace tender::model {
 
-DecoderSequence::DecoderSequence(std::size_t layers, kernels::AttentionShape shape,
+DecoderSequence::DecoderSequence(std::size_t caches, kernels::AttentionShape shape,
                                  std::size_t capacity)
     : capacity_(capacity) {
-  layers_.reserve(layers);
-  for (std::size_t n = 0; n < layers; ++n) layers_.emplace_back(shape, capacity);
+  layers_.reserve(caches);
+  for (std::size_t n = 0; n < caches; ++n) layers_.emplace_back(shape, capacity);
 }
 
 void DecoderSequence::truncate(std::size_t tokens) {
@@ -44,9 +45,8 @@ struct FlatBatch {
   std::vector<std::size_t> wanted;  ///< rows whose logits are wanted
 };
 
-void check_item(const BatchItem& item, std::size_t vocabulary) {
-  require(item.sequence != nullptr, "a batch item has a sequence");
-  for (const TokenId token : item.tokens)
+void check_tokens(std::span<const TokenId> tokens, std::size_t vocabulary) {
+  for (const TokenId token : tokens)
     if (token < 0 || static_cast<std::size_t>(token) >= vocabulary)
       fail(ErrorKind::invalid_input,
            {.code = "TOKEN_ID",
@@ -54,6 +54,11 @@ void check_item(const BatchItem& item, std::size_t vocabulary) {
             .expected = fmt::format("an id in [0, {})", vocabulary),
             .hint = "the ids belong to the tokenizer of another model"},
            "token id {}: expected one in [0, {})", token, vocabulary);
+}
+
+void check_item(const BatchItem& item, std::size_t vocabulary) {
+  require(item.sequence != nullptr, "a batch item has a sequence");
+  check_tokens(item.tokens, vocabulary);
   const std::size_t room = item.sequence->capacity() - item.sequence->tokens();
   if (item.tokens.size() > room)
     fail(ErrorKind::invalid_input,
@@ -63,6 +68,12 @@ void check_item(const BatchItem& item, std::size_t vocabulary) {
           .hint = "ask for a longer context (--context), or give less text"},
          "{} tokens do not fit: the context of {} holds {} already", item.tokens.size(),
          item.sequence->capacity(), item.sequence->tokens());
+}
+
+std::vector<std::int32_t> first_positions(std::size_t count) {
+  std::vector<std::int32_t> positions(count);
+  std::iota(positions.begin(), positions.end(), 0);
+  return positions;
 }
 
 FlatBatch flatten(std::span<const BatchItem> batch, std::size_t vocabulary) {
@@ -87,14 +98,22 @@ FlatBatch flatten(std::span<const BatchItem> batch, std::size_t vocabulary) {
 }  // namespace
 
 Decoder::Decoder(const ModelSpec& spec, const std::string& embedding, const WeightReader& weights,
-                 Isa isa, Progress& progress)
+                 Isa isa, Residency residency, Progress& progress)
     : spec_(spec),
       kernels_(kernels::best_float_kernels(isa)),
       embedding_(weights, embedding, "lm_head.weight", spec.info.tied_head, *kernels_.gemm),
-      sites_(load_sites(spec, weights, isa, progress)),
-      score_scale_(static_cast<float>(1 / std::sqrt(static_cast<double>(spec.info.head_width)))) {}
+      sites_(residency == Residency::all ? load_sites(spec, weights, isa, progress)
+                                         : std::vector<LoadedSite>(spec.sites.size())),
+      score_scale_(static_cast<float>(1 / std::sqrt(static_cast<double>(spec.info.head_width)))),
+      weights_(residency == Residency::all ? nullptr : &weights),
+      isa_(isa) {}
 
 std::unique_ptr<Sequence> Decoder::sequence(std::size_t context) const {
+  return make_sequence(info().layers, context);
+}
+
+std::unique_ptr<DecoderSequence> Decoder::make_sequence(std::size_t caches,
+                                                        std::size_t context) const {
   if (context == 0 || context > longest())
     fail(ErrorKind::invalid_input,
          {.code = "CONTEXT",
@@ -105,7 +124,7 @@ std::unique_ptr<Sequence> Decoder::sequence(std::size_t context) const {
   const ModelInfo& i = info();
   try {
     return std::make_unique<DecoderSequence>(
-        i.layers, kernels::AttentionShape{i.heads, i.kv_heads, i.head_width}, context);
+        caches, kernels::AttentionShape{i.heads, i.kv_heads, i.head_width}, context);
   } catch (const std::bad_alloc&) {
     fail(ErrorKind::invalid_input,
          {.code = "CONTEXT",
@@ -122,7 +141,9 @@ void Decoder::forward(std::span<const BatchItem> batch, Matrix& hidden, ThreadPo
   if (flat.tokens.empty()) return;
   for (const Segment& segment : flat.segments) segment.sequence->begin_pass();
   Matrix x(flat.tokens.size(), info().width);
-  run({flat.tokens, flat.positions, flat.segments, pool, observer}, x.view());
+  const Step step{flat.tokens, flat.positions, flat.segments, pool, observer};
+  embed(step, x.view());
+  run(0, info().layers, step, x.view());
   for (const Segment& segment : flat.segments) segment.sequence->end_pass(segment.count);
   for (std::size_t i = 0; i < flat.wanted.size(); ++i)
     std::ranges::copy(x.row(flat.wanted[i]), hidden.row(i).begin());
@@ -142,6 +163,42 @@ void Decoder::project_head(MatrixView<const float> hidden, MatrixView<float> log
   embedding_.logits(hidden, logits, pool);
 }
 
+LayerwiseModel::Range Decoder::sites_of(std::size_t layer) const {
+  const std::size_t each = spec_.sites.size() / info().layers;
+  return {layer * each, (layer + 1) * each};
+}
+
+void Decoder::enter(std::size_t layer) {
+  require(weights_ != nullptr, "layers are entered where one is resident");
+  require(layer < info().layers, "a layer of the model is entered");
+  for (std::size_t s = sites_of(entered_).first; s < sites_of(entered_).end; ++s) sites_[s] = {};
+  for (std::size_t s = sites_of(layer).first; s < sites_of(layer).end; ++s)
+    sites_[s] = load_site(spec_.sites[s], *weights_, isa_);
+  entered_ = layer;
+}
+
+void Decoder::replace(std::size_t site, std::unique_ptr<quant::PackedSite> packed) {
+  require(sites_[site].packed != nullptr, "a site that is in memory is replaced");
+  sites_[site].packed = std::move(packed);
+}
+
+void Decoder::embed(std::span<const TokenId> tokens, MatrixView<float> rows,
+                    ThreadPool& pool) const {
+  check_tokens(tokens, info().vocabulary);
+  const auto own = make_sequence(1, tokens.size());
+  const std::vector<std::int32_t> positions = first_positions(tokens.size());
+  const Segment segment{own.get(), 0, tokens.size()};
+  embed({tokens, positions, {&segment, 1}, pool, nullptr}, rows);
+}
+
+void Decoder::run(MatrixView<float> rows, ThreadPool& pool, SiteObserver* observer,
+                  std::optional<std::size_t> until) const {
+  const auto own = make_sequence(1, rows.rows());
+  const std::vector<std::int32_t> positions = first_positions(rows.rows());
+  const Segment segment{own.get(), 0, rows.rows()};
+  run(entered_, entered_ + 1, {{}, positions, {&segment, 1}, pool, observer, until}, rows);
+}
+
 std::size_t Decoder::resident_bytes() const {
   std::size_t sum = embedding_.bytes() + other_bytes();
   for (const LoadedSite& site : sites_) {
@@ -151,17 +208,19 @@ std::size_t Decoder::resident_bytes() const {
   return sum;
 }
 
-void Decoder::project(std::size_t site, MatrixView<const float> rows,
+bool Decoder::project(std::size_t site, MatrixView<const float> rows,
                       std::initializer_list<MatrixView<float>> outs, const Step& step) const {
   const LoadedSite& loaded = sites_[site];
   if (step.observer != nullptr)
     for (const Segment& s : step.segments)
       step.observer->observe(
           site, {rows.rows_from(s.begin, s.count), step.positions.subspan(s.begin, s.count)});
+  if (step.until == site) return false;
   std::vector<quant::SiteOutput> outputs;
   for (const MatrixView<float>& out : outs)
     outputs.push_back({out, {loaded.biases[outputs.size()]}});
   loaded.packed->matmul({rows, step.positions}, outputs, step.pool);
+  return true;
 }
 
 void Decoder::attend(std::size_t n, std::size_t window, MatrixView<const float> q,

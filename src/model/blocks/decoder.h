@@ -2,28 +2,32 @@
 
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "kernels/attention_f32/attention_f32.h"
 #include "kernels/float_kernels.h"
+#include "model/architecture.h"
 #include "model/blocks/embedding.h"
 #include "model/blocks/sites.h"
 #include "model/model.h"
 
 namespace tender::model {
 
-/// The KV cache of a decoder: one for each layer.
+/// The KV cache of a decoder: one for each layer, or a single one for a sequence that passes one
+/// layer at a time.
 class DecoderSequence : public Sequence {
  public:
-  DecoderSequence(std::size_t layers, kernels::AttentionShape shape, std::size_t capacity);
+  /// @param caches  as many as the decoder has layers, or 1
+  DecoderSequence(std::size_t caches, kernels::AttentionShape shape, std::size_t capacity);
 
   std::size_t tokens() const override { return tokens_; }
   std::size_t capacity() const override { return capacity_; }
   void truncate(std::size_t tokens) override;
   std::size_t bytes() const override;
 
-  kernels::KvF32& layer(std::size_t n) { return layers_[n]; }
+  kernels::KvF32& layer(std::size_t n) { return layers_[n % layers_.size()]; }
   /// Drops what a pass that failed has left in some layers.
   void begin_pass();
   void end_pass(std::size_t added) { tokens_ += added; }
@@ -47,12 +51,13 @@ struct Step {
   std::span<const std::int32_t> positions;  ///< [tokens], each counted in its own sequence
   std::span<const Segment> segments;
   ThreadPool& pool;
-  SiteObserver* observer;  ///< may be null
+  SiteObserver* observer;                           ///< may be null
+  std::optional<std::size_t> until = std::nullopt;  ///< a site after whose rows the pass ends
 };
 
 /// A decoder-only transformer: embedding, equal layers, final norm, head. An architecture fills in
 /// what happens in between.
-class Decoder : public Model {
+class Decoder : public Model, public LayerwiseModel {
  public:
   const ModelInfo& info() const override { return spec_.info; }
   std::span<const SiteSpec> sites() const override { return spec_.sites; }
@@ -64,18 +69,27 @@ class Decoder : public Model {
               ThreadPool& pool) const override;
   std::size_t resident_bytes() const override;
 
+  Range sites_of(std::size_t layer) const override;
+  void enter(std::size_t layer) override;
+  void replace(std::size_t site, std::unique_ptr<quant::PackedSite> packed) override;
+  void embed(std::span<const TokenId> tokens, MatrixView<float> rows,
+             ThreadPool& pool) const override;
+  void run(MatrixView<float> rows, ThreadPool& pool, SiteObserver* observer,
+           std::optional<std::size_t> until) const override;
+
  protected:
   /// @param embedding  name of the tensor that is the token embedding
+  /// @param weights    outlives a decoder of which one layer is resident
   Decoder(const ModelSpec& spec, const std::string& embedding, const WeightReader& weights, Isa isa,
-          Progress& progress);
+          Residency residency, Progress& progress);
 
   /// Longest sequence that the architecture can place.
   virtual std::size_t longest() const = 0;
-  /// x = the embedded tokens after all layers. @param x  [tokens, width], not initialised
-  virtual void run(const Step& step, MatrixView<float> x) const = 0;
-  /// What stands between the last layer and the head: the final norm. @param x  [tokens, width], in
-  /// place
-  virtual void finish(MatrixView<float> x, ThreadPool& pool) const = 0;
+  /// x = the embedded tokens. @param x  [tokens, width], not initialised
+  virtual void embed(const Step& step, MatrixView<float> x) const = 0;
+  /// x after layers [first, end). @param x  [tokens, width], in place
+  virtual void run(std::size_t first, std::size_t end, const Step& step,
+                   MatrixView<float> x) const = 0;
   /// The head alone. @param hidden  [tokens, width], finished
   virtual void project_head(MatrixView<const float> hidden, MatrixView<float> logits,
                             ThreadPool& pool) const;
@@ -83,8 +97,9 @@ class Decoder : public Model {
   virtual std::size_t other_bytes() const = 0;
 
   /// outs[l] = rows * W[l]^T + bias[l] for the linear layers of a site.
-  void project(std::size_t site, MatrixView<const float> rows,
-               std::initializer_list<MatrixView<float>> outs, const Step& step) const;
+  /// @return false if the pass ends here, with nothing computed
+  [[nodiscard]] bool project(std::size_t site, MatrixView<const float> rows,
+                             std::initializer_list<MatrixView<float>> outs, const Step& step) const;
   /// attended = softmax(q K^T / sqrt(head_width)) V, after k and v have joined the caches of layer
   /// n.
   void attend(std::size_t n, std::size_t window, MatrixView<const float> q,
@@ -97,11 +112,17 @@ class Decoder : public Model {
   const kernels::FloatKernels& kernels() const { return kernels_; }
 
  private:
+  /// @throws Error invalid_input (CONTEXT)
+  std::unique_ptr<DecoderSequence> make_sequence(std::size_t caches, std::size_t context) const;
+
   ModelSpec spec_;
   kernels::FloatKernels kernels_;
   Embedding embedding_;
-  std::vector<LoadedSite> sites_;
+  std::vector<LoadedSite> sites_;  ///< those of other layers are empty where one is resident
   float score_scale_;
+  const WeightReader* weights_ = nullptr;  ///< where one layer is resident
+  Isa isa_;
+  std::size_t entered_ = 0;
 };
 
 }  // namespace tender::model

@@ -17,17 +17,21 @@ std::unique_ptr<quant::PackedSite> float_weights(const SiteSpec& site,
 
 }  // namespace
 
+LoadedSite load_site(const SiteSpec& site, const WeightReader& weights, Isa isa) {
+  LoadedSite loaded;
+  loaded.packed = weights.is_quantized(site) ? weights.packed(site) : float_weights(site, weights);
+  loaded.packed->prepare(isa);
+  for (const std::string& linear : site.linears)
+    loaded.biases.push_back(weights.has(linear + ".bias") ? weights.vector(linear + ".bias")
+                                                          : std::vector<float>());
+  return loaded;
+}
+
 std::vector<LoadedSite> load_sites(const ModelSpec& spec, const WeightReader& weights, Isa isa,
                                    Progress& progress) {
   std::vector<LoadedSite> loaded;
   for (const SiteSpec& site : spec.sites) {
-    LoadedSite one;
-    one.packed = weights.is_quantized(site) ? weights.packed(site) : float_weights(site, weights);
-    one.packed->prepare(isa);
-    for (const std::string& linear : site.linears)
-      one.biases.push_back(weights.has(linear + ".bias") ? weights.vector(linear + ".bias")
-                                                         : std::vector<float>());
-    loaded.push_back(std::move(one));
+    loaded.push_back(load_site(site, weights, isa));
     progress.update(loaded.size(), spec.sites.size(), "loading the model");
   }
   return loaded;

@@ -14,8 +14,11 @@ struct LoadedSite {
   std::vector<std::vector<float>> biases;  ///< [linears], each [out] or empty
 };
 
-/// Reads all sites of a model, quantized or in float32, and prepares them for `isa`. The pages of
-/// the files are given back as it goes, so that the model is never in memory twice.
+/// Reads a site, quantized or in float32, and prepares it for `isa`. The pages of the files are
+/// given back as it goes, so that the model is never in memory twice.
+LoadedSite load_site(const SiteSpec& site, const WeightReader& weights, Isa isa);
+
+/// The same for all sites of a model.
 std::vector<LoadedSite> load_sites(const ModelSpec& spec, const WeightReader& weights, Isa isa,
                                    Progress& progress);
 

@@ -31,8 +31,8 @@ struct Workspace {
 class Llama : public Decoder {
  public:
   Llama(const ModelSpec& spec, const LlamaConfig& config, const WeightReader& weights, Isa isa,
-        Progress& progress)
-      : Decoder(spec, "model.embed_tokens.weight", weights, isa, progress),
+        Residency residency, Progress& progress)
+      : Decoder(spec, "model.embed_tokens.weight", weights, isa, residency, progress),
         config_(config),
         rope_(config.rope),
         epsilon_(static_cast<float>(config.norm_epsilon)),
@@ -52,33 +52,38 @@ class Llama : public Decoder {
     return (2 * layers_.size() + 1) * config_.width * sizeof(float);
   }
 
-  void run(const Step& step, MatrixView<float> x) const override {
-    Workspace work = workspace(x.rows());
-    rope_.turn(step.positions, work.angles);
+  void embed(const Step& step, MatrixView<float> x) const override {
     embedding().embed(step.tokens, x);
-    for (const Layer& layer : layers_) {
-      attention(layer, x, step, work);
-      mlp(layer, x, step, work);
-    }
   }
 
-  void attention(const Layer& layer, MatrixView<float> x, const Step& step, Workspace& w) const {
+  void run(std::size_t first, std::size_t end, const Step& step,
+           MatrixView<float> x) const override {
+    Workspace work = workspace(x.rows());
+    rope_.turn(step.positions, work.angles);
+    for (std::size_t n = first; n < end; ++n)
+      if (!attention(layers_[n], x, step, work) || !mlp(layers_[n], x, step, work)) return;
+  }
+
+  bool attention(const Layer& layer, MatrixView<float> x, const Step& step, Workspace& w) const {
     rms_norm(x, layer.attention_norm, w.normed, step.pool);
-    project(layer.qkv, w.normed.view(), {w.q.view(), w.k.view(), w.v.view()}, step);
+    if (!project(layer.qkv, w.normed.view(), {w.q.view(), w.k.view(), w.v.view()}, step))
+      return false;
     kernels::apply_rope(w.angles, config_.head_width, w.q.view());
     kernels::apply_rope(w.angles, config_.head_width, w.k.view());
     attend(layer.number, layer.window, w.q.view(), w.k.view(), w.v.view(), w.attended.view(), step);
-    project(layer.output, w.attended.view(), {w.delta.view()}, step);
+    if (!project(layer.output, w.attended.view(), {w.delta.view()}, step)) return false;
     add(w.delta.view(), x, step);
+    return true;
   }
 
   /// down(silu(gate(x)) * up(x)): SwiGLU (Shazeer 2020, arXiv 2002.05202).
-  void mlp(const Layer& layer, MatrixView<float> x, const Step& step, Workspace& w) const {
+  bool mlp(const Layer& layer, MatrixView<float> x, const Step& step, Workspace& w) const {
     rms_norm(x, layer.mlp_norm, w.normed, step.pool);
-    project(layer.gate_up, w.normed.view(), {w.gate.view(), w.up.view()}, step);
+    if (!project(layer.gate_up, w.normed.view(), {w.gate.view(), w.up.view()}, step)) return false;
     kernels::silu_mul(*kernels().rows, w.gate.view(), w.up.view(), w.gate.view(), step.pool);
-    project(layer.down, w.gate.view(), {w.delta.view()}, step);
+    if (!project(layer.down, w.gate.view(), {w.delta.view()}, step)) return false;
     add(w.delta.view(), x, step);
+    return true;
   }
 
   void finish(MatrixView<float> x, ThreadPool& pool) const override {
@@ -112,11 +117,11 @@ class Llama : public Decoder {
   std::vector<float> final_norm_;
 };
 
-std::unique_ptr<Model> load(const ModelSpec& spec, const WeightReader& weights, Isa isa,
-                            Progress& progress) {
+std::unique_ptr<Decoder> load(const ModelSpec& spec, const WeightReader& weights, Isa isa,
+                              Residency residency, Progress& progress) {
   return std::make_unique<Llama>(spec,
                                  read_llama_config(Json::parse(spec.config_json), "config.json"),
-                                 weights, isa, progress);
+                                 weights, isa, residency, progress);
 }
 
 constexpr HfName kHf[] = {{"llama", "LlamaForCausalLM"},

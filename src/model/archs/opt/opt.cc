@@ -45,8 +45,8 @@ struct Projections {
 class Opt : public Decoder {
  public:
   Opt(const ModelSpec& spec, const OptConfig& config, const WeightReader& weights, Isa isa,
-      Progress& progress)
-      : Decoder(spec, kOptDecoder + ".embed_tokens.weight", weights, isa, progress),
+      Residency residency, Progress& progress)
+      : Decoder(spec, kOptDecoder + ".embed_tokens.weight", weights, isa, residency, progress),
         config_(config),
         positions_(weights, kOptDecoder + ".embed_positions.weight") {
     if (config.embedding_width != config.width)
@@ -72,17 +72,16 @@ class Opt : public Decoder {
     return sum;
   }
 
-  void run(const Step& step, MatrixView<float> x) const override {
+  void run(std::size_t first, std::size_t end, const Step& step,
+           MatrixView<float> x) const override {
     Workspace work = workspace(x.rows());
-    embed(step, x, work);
-    for (const Layer& layer : layers_) {
-      attention(layer, x, step, work);
-      mlp(layer, x, step, work);
-    }
+    for (std::size_t n = first; n < end; ++n)
+      if (!attention(layers_[n], x, step, work) || !mlp(layers_[n], x, step, work)) return;
   }
 
   /// x = project_in(token embedding) + position embedding.
-  void embed(const Step& step, MatrixView<float> x, Workspace& w) const {
+  void embed(const Step& step, MatrixView<float> x) const override {
+    Matrix places(x.rows(), config_.width);
     if (projections_) {
       Matrix narrow(x.rows(), config_.embedding_width);
       embedding().embed(step.tokens, narrow.view());
@@ -92,28 +91,30 @@ class Opt : public Decoder {
     }
     for (std::size_t t = 0; t < x.rows(); ++t)
       positions_.read(static_cast<std::size_t>(step.positions[t]) + kOptPositionOffset,
-                      w.delta.row(t));
-    add(w.delta.view(), x, step);
+                      places.row(t));
+    add(places.view(), x, step);
   }
 
-  void attention(const Layer& layer, MatrixView<float> x, const Step& step, Workspace& w) const {
+  bool attention(const Layer& layer, MatrixView<float> x, const Step& step, Workspace& w) const {
     const auto in =
         config_.norm_before ? norm(layer.attention_norm, x, w.normed.view(), step.pool) : x;
-    project(layer.qkv, in, {w.q.view(), w.k.view(), w.v.view()}, step);
+    if (!project(layer.qkv, in, {w.q.view(), w.k.view(), w.v.view()}, step)) return false;
     attend(layer.number, 0, w.q.view(), w.k.view(), w.v.view(), w.attended.view(), step);
-    project(layer.output, w.attended.view(), {w.delta.view()}, step);
+    if (!project(layer.output, w.attended.view(), {w.delta.view()}, step)) return false;
     add(w.delta.view(), x, step);
     if (!config_.norm_before) norm(layer.attention_norm, x, x, step.pool);
+    return true;
   }
 
   /// fc2(relu(fc1(x))).
-  void mlp(const Layer& layer, MatrixView<float> x, const Step& step, Workspace& w) const {
+  bool mlp(const Layer& layer, MatrixView<float> x, const Step& step, Workspace& w) const {
     const auto in = config_.norm_before ? norm(layer.mlp_norm, x, w.normed.view(), step.pool) : x;
-    project(layer.fc1, in, {w.middle.view()}, step);
+    if (!project(layer.fc1, in, {w.middle.view()}, step)) return false;
     kernels::relu(*kernels().rows, w.middle.view(), w.middle.view(), step.pool);
-    project(layer.fc2, w.middle.view(), {w.delta.view()}, step);
+    if (!project(layer.fc2, w.middle.view(), {w.delta.view()}, step)) return false;
     add(w.delta.view(), x, step);
     if (!config_.norm_before) norm(layer.mlp_norm, x, x, step.pool);
+    return true;
   }
 
   void finish(MatrixView<float> x, ThreadPool& pool) const override {
@@ -153,10 +154,10 @@ OrderedJson no_gguf(const io::Checkpoint&) {
   contract_violated("GGUF files have no architecture opt", __FILE__, __LINE__);
 }
 
-std::unique_ptr<Model> load(const ModelSpec& spec, const WeightReader& weights, Isa isa,
-                            Progress& progress) {
+std::unique_ptr<Decoder> load(const ModelSpec& spec, const WeightReader& weights, Isa isa,
+                              Residency residency, Progress& progress) {
   return std::make_unique<Opt>(spec, read_opt_config(Json::parse(spec.config_json), "config.json"),
-                               weights, isa, progress);
+                               weights, isa, residency, progress);
 }
 
 constexpr HfName kHf[] = {{"opt", "OPTForCausalLM"}};
