@@ -47,7 +47,10 @@ std::vector<Json> settings_of(std::string_view method) {
             {{"weight_bits", 4}, {"activation_bits", 4}},
             {{"weight_bits", 4}, {"activation_bits", 4}, {"mode", "static"}, {"chunk_rows", 8}},
             {{"groups", 1}},
-            {{"groups", 20}}};
+            {{"groups", 20}},
+            {{"mode", "one-row"}},
+            {{"mode", "one-row"}, {"weight_bits", 4}},
+            {{"mode", "one-row"}, {"weight_bits", 4}, {"activation_bits", 4}}};
   return {Json::object()};
 }
 

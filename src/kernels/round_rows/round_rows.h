@@ -25,12 +25,24 @@ using ScaleRowFn = RowReach (*)(const float* x, const float* bias, const float* 
 using RoundRowFn = void (*)(const float* u, float factor, float low, float high, std::size_t in,
                             std::int16_t* codes);
 
+/// Every element under a step of its own, all of them a power of two apart (tender.md 8.1, one
+/// row):
+///
+///     h[k]       = how often peak can be halved and still be at least |x[k]|, at most groups - 1
+///     operand[k] = rne(clamp(x[k] * factor * 2^h[k], low, high)) * 2^(groups - 1 - h[k])
+///
+/// Every x is finite and |x| <= peak, or x < 0 where low = 0 (such an operand is 0); peak is at
+/// least 2^-100, high * 2^(groups - 1) below 2^15.
+using RoundElementsFn = void (*)(const float* x, float peak, float factor, float low, float high,
+                                 int groups, std::size_t in, std::int16_t* operands);
+
 /// Rounds rows of activations to integers; all kernels give the same bits.
 struct RoundRowsKernel {
   std::string_view name;
   Isa needs;
   ScaleRowFn scale;
   RoundRowFn round;
+  RoundElementsFn elements;
 };
 
 /// Best first; the scalar one is the definition.
@@ -42,10 +54,14 @@ RowReach scale_row_avx2(const float* x, const float* bias, const float* multipli
                         float* u);
 void round_row_avx2(const float* u, float factor, float low, float high, std::size_t in,
                     std::int16_t* codes);
+void round_elements_avx2(const float* x, float peak, float factor, float low, float high,
+                         int groups, std::size_t in, std::int16_t* operands);
 RowReach scale_row_avx512(const float* x, const float* bias, const float* multiplier,
                           std::size_t in, float* u);
 void round_row_avx512(const float* u, float factor, float low, float high, std::size_t in,
                       std::int16_t* codes);
+void round_elements_avx512(const float* x, float peak, float factor, float low, float high,
+                           int groups, std::size_t in, std::int16_t* operands);
 }  // namespace isa
 
 }  // namespace tender::kernels

@@ -46,4 +46,29 @@ void round_row_avx512(const float* u, float factor, float low, float high, std::
   }
 }
 
+void round_elements_avx512(const float* x, float peak, float factor, float low, float high,
+                           int groups, std::size_t in, std::int16_t* operands) {
+  const __m512 by = _mm512_set1_ps(factor);
+  const __m512 floor = _mm512_set1_ps(low < 0 ? -peak : 0.0F);
+  const __m512 least = _mm512_set1_ps(low);
+  const __m512 most = _mm512_set1_ps(high);
+  const __m512i top = _mm512_castps_si512(_mm512_set1_ps(peak));
+  const __m512i last = _mm512_set1_epi32(groups - 1);
+  for (std::size_t k = 0; k < in; k += 16) {
+    const __mmask16 mask = lanes(in - k);
+    const __m512 value = _mm512_max_ps(_mm512_maskz_loadu_ps(mask, x + k), floor);
+    const __m512i magnitude =
+        _mm512_and_si512(_mm512_castps_si512(value), _mm512_set1_epi32(0x7fffffff));
+    const __m512i halvings =
+        _mm512_min_epu32(_mm512_srli_epi32(_mm512_sub_epi32(top, magnitude), 23), last);
+    const __m512 power = _mm512_castsi512_ps(
+        _mm512_slli_epi32(_mm512_add_epi32(halvings, _mm512_set1_epi32(127)), 23));
+    const __m512 scaled = _mm512_mul_ps(_mm512_mul_ps(value, by), power);
+    const __m512i code = _mm512_cvt_roundps_epi32(_mm512_max_ps(_mm512_min_ps(scaled, most), least),
+                                                  _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    _mm512_mask_cvtepi32_storeu_epi16(operands + k, mask,
+                                      _mm512_sllv_epi32(code, _mm512_sub_epi32(last, halvings)));
+  }
+}
+
 }  // namespace tender::kernels::isa

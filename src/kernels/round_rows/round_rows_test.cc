@@ -93,6 +93,48 @@ TEST_P(RoundRowsTest, ReachIsTheLargestMagnitudeAndTheLargestValueAboveZero) {
     }
 }
 
+TEST_P(RoundRowsTest, AnElementOnAThresholdBelongsToItAndKeepsTheStepsOfItsOctave) {
+  // peak 256, codes to 127, 4 groups: steps 256/127 * 1, 1/2, 1/4, 1/8; operands in eighths.
+  const std::vector<float> x = {256, -256, 128, 128.5F, -64, 32, 33, 16, 1, 0, -0.0F, 1e-40F};
+  // 127 at each power of two down to 32; 128.5 and 33 just above a threshold take the coarser step
+  const std::vector<std::int16_t> expected = {127 * 8, -127 * 8, 127 * 4, 64 * 8, -127 * 2, 127,
+                                              65 * 2,  64,       4,       0,      0,        0};
+  std::vector<std::int16_t> operands(x.size() + 1, 999);
+  GetParam().elements(x.data(), 256, 127.0F / 256, -128, 127, 4, x.size(), operands.data());
+  EXPECT_EQ(operands.back(), 999) << "wrote past the row";
+  operands.pop_back();
+  EXPECT_EQ(operands, expected);
+}
+
+TEST_P(RoundRowsTest, ElementsOfUnsignedRowsStopAtZeroAndReachTheTopOfAWord) {
+  const std::vector<float> x = {-900, -1, 0, 2, 1, 0.25F, 0.015625F, 0.0078125F, 0.001F};
+  std::vector<std::int16_t> operands(x.size());
+  GetParam().elements(x.data(), 2, 255.0F / 2, 0, 255, 8, x.size(), operands.data());
+  EXPECT_EQ(operands,
+            (std::vector<std::int16_t>{0, 0, 0, 255 * 128, 255 * 64, 255 * 16, 255, 128, 16}));
+}
+
+TEST_P(RoundRowsTest, ElementsHaveTheBitsOfTheDefinitionForEveryLengthAndNumberOfGroups) {
+  const RoundRowsKernel& scalar = round_rows_kernels().back();
+  Rng rng(6, "round elements");
+  for (std::size_t in = 1; in <= 70; ++in)
+    for (const int groups : {1, 2, 8, 13}) {
+      std::vector<float> x(in);
+      float peak = 0x1p-90F;
+      for (float& value : x) {
+        value = rng.normal() * static_cast<float>(std::exp2(-20 * rng.uniform()));
+        peak = std::max(peak, std::abs(value));
+      }
+      const float high = groups > 8 ? 7 : 127;
+      for (const float low : {-high - 1, 0.0F}) {
+        std::vector<std::int16_t> operands(in), same(in);
+        GetParam().elements(x.data(), peak, high / peak, low, high, groups, in, operands.data());
+        scalar.elements(x.data(), peak, high / peak, low, high, groups, in, same.data());
+        EXPECT_EQ(operands, same) << in;
+      }
+    }
+}
+
 INSTANTIATE_TEST_SUITE_P(All, RoundRowsTest,
                          ::testing::ValuesIn(round_rows_kernels().begin(),
                                              round_rows_kernels().end()),

@@ -224,9 +224,7 @@ void IntegerLinear::combine(const kernels::GemmI8Job& job, std::size_t begin, st
 }
 
 std::string IntegerLinear::kernel(const IntegerRows& rows) const {
-  const bool bytes = rows.kernel().width == kernels::CodeWidth::bytes;
-  std::string name = (bytes || rows.rounding().chunks.size() == 1 ? "gemm_i8 " : "gemm_i16 ") +
-                     std::string(rows.kernel().name);
+  std::string name = (rows.shifted() ? "gemm_i16 " : "gemm_i8 ") + std::string(rows.kernel().name);
   if (by_stretch_) return name + ", one sum per weight group";
   if (parts_.size() > 1)
     name += fmt::format(", {} accumulators since 32 bits might overflow", parts_.size());

@@ -38,16 +38,26 @@ std::uint32_t largest_shift(const RowRounding& rounding) {
   return largest;
 }
 
+/// A bias, multipliers or shifts would have to be the row's own, and operands have to fit a word.
+bool fits_elements(const RowRounding& rounding) {
+  const ChunkRounding& chunk = rounding.chunks[0];
+  return rounding.by_row && rounding.chunks.size() == 1 && rounding.reach() <= 32767 &&
+         chunk.bias.empty() && chunk.multiplier.empty() && chunk.shift.empty();
+}
+
 }  // namespace
 
 IntegerRows::IntegerRows(RowRounding rounding, Isa isa, std::size_t stretch)
     : rounding_(std::move(rounding)), round_(&kernels::best_round_rows(isa)) {
   require(!rounding_.chunks.empty() && rounding_.in > 0, "rows are rounded by at least one chunk");
   require(unit_is_used(rounding_), "some channel of a chunk has the smallest step");
+  const bool elements = rounding_.element_groups > 0;
+  require(!elements || fits_elements(rounding_), "elements bring their shifts in words");
   const bool one_chunk = rounding_.chunks.size() == 1;
-  kernel_ = &best_kernel(one_chunk ? kernels::gemm_i8_kernels() : kernels::gemm_i16_kernels(), isa);
+  shifted_ = elements || !one_chunk;
+  kernel_ = &best_kernel(shifted_ ? kernels::gemm_i16_kernels() : kernels::gemm_i8_kernels(), isa);
   if (stretch != 0) {
-    require(one_chunk && largest_shift(rounding_) == 0,
+    require(!shifted_ && largest_shift(rounding_) == 0,
             "weight groups meet one step for all channels");
     order_by_stretch(stretch);
   } else if (kernel_->width == kernels::CodeWidth::bytes) {
@@ -96,6 +106,7 @@ void IntegerRows::order_naturally() {
   for (std::uint32_t p = 0; p < planes; ++p)
     segments_.push_back({p * count, 0, count, p == 0 ? 0 : span});
   stride_ = planes * slots_.size();
+  if (rounding_.element_groups > 0) return;  // operands come shifted
   for (const ChunkRounding& chunk : rounding_.chunks) {
     auto& powers = powers_.emplace_back(stride_, std::int16_t{0});
     for (std::size_t k = 0; k < in; ++k) {

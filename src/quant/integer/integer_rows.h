@@ -32,12 +32,12 @@ struct IntegerCodes {
 /// A site ready to round: which kernel, in which order channels stand, where the accumulator
 /// shifts.
 ///
-/// With one chunk and a kernel of bytes, channels stand in group order, largest step first, every
-/// group padded to quads, and the accumulator is shifted between groups. Otherwise they stand in
-/// natural order and codes are shifted beforehand, into as many planes of words as the span of
-/// shifts needs: a plane holds the channels of `plane_shifts` + 1 consecutive shifts, the others
-/// are 0 in it. Either way the sum is sum of codes * weights * 2^shift, bit for bit
-/// (tender.md 5.1).
+/// With one chunk of channels and a kernel of bytes, channels stand in group order, largest step
+/// first, every group padded to quads, and the accumulator is shifted between groups. Otherwise
+/// they stand in natural order and codes are shifted beforehand, into as many planes of words as
+/// the span of shifts needs: a plane holds the channels of `plane_shifts` + 1 consecutive shifts,
+/// the others are 0 in it. Elements with shifts of their own are such words by themselves. Either
+/// way the sum is sum of codes * weights * 2^shift, bit for bit (tender.md 5.1).
 class IntegerRows {
  public:
   IntegerRows() = default;
@@ -49,6 +49,8 @@ class IntegerRows {
 
   const RowRounding& rounding() const { return rounding_; }
   const kernels::GemmI8Kernel& kernel() const { return *kernel_; }
+  /// Whether codes are shifted before the product whatever the CPU.
+  bool shifted() const { return shifted_; }
   bool codes_signed() const { return rounding_.low < 0; }
   bool offset_panels() const { return kernel_->offset_panels && codes_signed(); }
   /// [4 * quads of a panel]: the channel of each slot, or `in` where it holds none.
@@ -74,6 +76,7 @@ class IntegerRows {
   RowRounding rounding_;
   const kernels::GemmI8Kernel* kernel_ = nullptr;
   const kernels::RoundRowsKernel* round_ = nullptr;
+  bool shifted_ = false;
   std::vector<std::uint32_t> slots_;
   std::vector<kernels::Segment> segments_;
   std::vector<std::vector<std::int16_t>>

@@ -34,20 +34,23 @@ RoundedRow round_row(const RowRounding& rounding, const kernels::RoundRowsKernel
     std::fill_n(codes.begin(), rounding.in, std::int16_t{0});
     return {std::numeric_limits<float>::quiet_NaN(), index};
   }
+  const auto low = static_cast<float>(rounding.low);
   const auto high = static_cast<float>(rounding.high);
-  float factor = 1;
-  float step = chunk.unit;
-  if (rounding.by_row) {
-    const float peak = rounding.low < 0 ? std::bit_cast<float>(reach.magnitude) : reach.largest;
-    if (peak < RowRounding::kTinyPeak) {
-      std::fill_n(codes.begin(), rounding.in, std::int16_t{0});
-      return {chunk.unit, index};
-    }
-    factor = high / peak;
-    step = chunk.unit * (peak / high);
+  if (!rounding.by_row) {
+    kernel.round(u.data(), 1, low, high, rounding.in, codes.data());
+    return {chunk.unit, index};
   }
-  kernel.round(u.data(), factor, static_cast<float>(rounding.low), high, rounding.in, codes.data());
-  return {step, index};
+  const float peak = rounding.low < 0 ? std::bit_cast<float>(reach.magnitude) : reach.largest;
+  if (peak < RowRounding::kTinyPeak) {
+    std::fill_n(codes.begin(), rounding.in, std::int16_t{0});
+    return {chunk.unit, index};
+  }
+  if (rounding.element_groups > 0)
+    kernel.elements(u.data(), peak, high / peak, low, high, rounding.element_groups, rounding.in,
+                    codes.data());
+  else
+    kernel.round(u.data(), high / peak, low, high, rounding.in, codes.data());
+  return {chunk.unit * (peak / high), index};
 }
 
 void expand_row(const RowRounding& rounding, const RoundedRow& row,

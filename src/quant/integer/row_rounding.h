@@ -24,6 +24,14 @@ struct ChunkRounding {
 ///     step    = by_row ? unit * (peak / high) : unit
 ///     x[k] is about bias[k] + code[k] * 2^shift[k] * step
 ///
+/// With element_groups G above 0 every element has a shift of its own, taken from the row itself
+/// (tender.md 8.1 with chunks of one row), and no chunk has a bias, multipliers or shifts:
+///
+///     i[k]    = tender_group(|x[k]|, peak, G): how many halvings below the peak, from G - 1 down
+///     code[k] = rne(clamp(x[k] * factor * 2^(G - 1 - i[k]), low, high)) * 2^i[k]
+///
+/// so that `code` is the operand of the product, high * 2^(G - 1) at most, and unit = 2^(1 - G).
+///
 /// A row whose u are not all finite has codes 0 and step NaN. With by_row, a row below kTinyPeak
 /// counts as zero: codes 0, step = unit.
 struct RowRounding {
@@ -33,13 +41,17 @@ struct RowRounding {
   int low = -128;
   int high = 127;
   bool by_row = false;
+  int element_groups = 0;      ///< steps an element may have; 0 where channels have theirs
   std::size_t chunk_rows = 0;  ///< positions per chunk; 0 where there is one chunk
   std::vector<ChunkRounding> chunks;
 
   /// Positions past the last chunk use the last.
   std::size_t chunk_of(std::int32_t position) const;
   /// The largest |code| there can be: with by_row, nothing is clipped and `low` is not reached.
-  int reach() const { return by_row || -low < high ? high : -low; }
+  int reach() const {
+    if (element_groups > 0) return high << (element_groups - 1);
+    return by_row || -low < high ? high : -low;
+  }
 };
 
 struct RoundedRow {

@@ -5,10 +5,18 @@
 
 namespace tender::quant {
 
+namespace {
+
+InputRounding rounding_in(TenderMode mode, std::size_t chunk_rows) {
+  return mode != TenderMode::static_scales && chunk_rows == 0 ? InputRounding::by_row
+                                                              : InputRounding::by_position;
+}
+
+}  // namespace
+
 MethodTraits Tender::traits() const {
-  const bool by_row = options_.mode == TenderMode::row_scaled && options_.chunk_rows == 0;
-  return {.inputs = by_row ? InputRounding::by_row : InputRounding::by_position,
-          .wants_inputs = true,
+  return {.inputs = rounding_in(options_.mode, static_cast<std::size_t>(options_.chunk_rows)),
+          .wants_inputs = options_.mode != TenderMode::one_row,
           .idempotent = false,  // the compensation is of the weights as they came
           .weight_bits = static_cast<double>(options_.weight_bits),
           .activation_bits = static_cast<double>(options_.activation_bits)};
@@ -83,8 +91,7 @@ std::size_t Tender::bytes(const Packed& packed) {
 }
 
 InputRounding Tender::rounding(const Input& input) {
-  return input.row_scaled && input.chunk_rows == 0 ? InputRounding::by_row
-                                                   : InputRounding::by_position;
+  return rounding_in(input.mode, input.chunk_rows);
 }
 
 void Tender::reference(const Input& input, const Packed& packed, const Rows& x,
@@ -99,7 +106,8 @@ void Tender::reference(const Input& input, const Packed& packed, const Rows& x,
     for (std::size_t n = 0; n < out; ++n) {
       std::int64_t sum = 0;
       for (std::size_t k = 0; k < in; ++k)
-        sum += std::int64_t{codes[k]} * weights.codes[n * in + k] * (std::int64_t{1} << shift[k]);
+        sum += std::int64_t{codes[k]} * weights.codes[n * in + k] *
+               (std::int64_t{1} << (shift.empty() ? 0U : shift[k]));
       y(m, n) = static_cast<double>(sum) * static_cast<double>(weights.scales[n]) *
                 static_cast<double>(row.step);
       if (!packed.compensation.empty())

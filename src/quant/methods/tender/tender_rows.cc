@@ -13,7 +13,10 @@ namespace tender::quant {
 namespace {
 
 constexpr int kStaticChunk = 256;  // tender.md 2.3
+constexpr std::size_t kMeta = 7;
+constexpr std::size_t kOldMeta = 6;  // without the number of inputs
 constexpr std::int64_t kMaxPositions = std::int64_t{1} << 20;
+constexpr std::int64_t kMaxInputs = std::int64_t{1} << 20;
 
 /// 2^n exactly, for normal results.
 float power_of_two(int n) {
@@ -45,7 +48,7 @@ void add_chunk(const TenderCalibration& seen, std::size_t chunk, bool centred, T
   float tmax = *std::max_element(cmax.begin(), cmax.end());
   if (tmax <
       RowRounding::kTinyPeak) {  // only zeros were seen: codes are 0, unless rows bring their scale
-    tmax = input.row_scaled ? static_cast<float>(highest_code(input)) : 0.0F;
+    tmax = input.mode == TenderMode::row_scaled ? static_cast<float>(highest_code(input)) : 0.0F;
     std::fill(cmax.begin(), cmax.end(), 0.0F);
   }
   input.tmax.push_back(tmax);
@@ -70,26 +73,96 @@ ChunkRounding rounding_of_chunk(const TenderInput& input, std::size_t chunk) {
   return rounding;
 }
 
+int default_groups(const TenderOptions& options) { return options.activation_bits > 4 ? 8 : 14; }
+
+void settle_one_row(TenderOptions& options) {
+  const int most = tender_most_element_groups(options.activation_bits);
+  if (options.groups == 0) options.groups = std::min(default_groups(options), most);
+  if (options.groups > most)
+    refuse_option(
+        "tender", "groups", std::to_string(options.groups),
+        fmt::format("at most {} in one-row mode with {} activation bits: operands have 16", most,
+                    options.activation_bits));
+  if (options.chunk_rows > 0)
+    refuse_option("tender", "chunk_rows", std::to_string(options.chunk_rows),
+                  "0 in one-row mode: rows share no metadata");
+  options.chunk_rows = 0;
+}
+
 void check_tmax(const PartSource& source, const TenderInput& input) {
   for (std::size_t c = 0; c < input.tmax.size(); ++c) {
     const float tmax = input.tmax[c];
-    const float least = input.row_scaled ? RowRounding::kTinyPeak : 0.0F;
+    const float least = input.mode == TenderMode::row_scaled ? RowRounding::kTinyPeak : 0.0F;
     if (!(std::isfinite(tmax) && tmax >= least))
       refuse_part(source, "tender_tmax", "QC_SCALE", fmt::format("TMax of chunk {} is {}", c, tmax),
                   "finite values above 0");
   }
 }
 
+/// All but what each chunk has; `in` is 0 where the file is older than that number.
+TenderInput load_meta(const PartSource& source) {
+  const std::uint64_t size = get_ranked(source, "tender_meta", DType::i32, 1).shape[0];
+  const auto meta = values_of<std::int32_t>(
+      source.get("tender_meta", DType::i32, {size == kOldMeta ? kOldMeta : kMeta}));
+  const int modes = size == kOldMeta ? 2 : static_cast<int>(kTenderModes.size());
+  check_number(source, "tender_meta", "weight bits", meta[0], 2, 8);
+  check_number(source, "tender_meta", "activation bits", meta[1], 2, 8);
+  check_number(source, "tender_meta", "mode", meta[4], 0, modes - 1);
+  check_number(source, "tender_meta", "unsigned", meta[5], 0, 1);
+  TenderInput input;
+  input.weight_bits = meta[0];
+  input.activation_bits = meta[1];
+  input.mode = static_cast<TenderMode>(meta[4]);
+  input.is_unsigned = meta[5] == 1;
+  const bool elements = input.mode == TenderMode::one_row;
+  check_number(source, "tender_meta", "groups", meta[2], 1,
+               elements ? tender_most_element_groups(meta[1]) : TenderOptions::kMaxGroups);
+  check_number(source, "tender_meta", "positions per chunk", meta[3], 0,
+               elements ? 0 : kMaxPositions);
+  input.groups = meta[2];
+  input.chunk_rows = static_cast<std::size_t>(meta[3]);
+  if (size == kOldMeta) return input;
+  check_number(source, "tender_meta", "inputs", meta[6], 1, kMaxInputs);
+  input.in = static_cast<std::size_t>(meta[6]);
+  return input;
+}
+
+void load_chunks(const PartSource& source, TenderInput& input) {
+  Shape shape = get_ranked(source, "tender_groups", DType::u8, 2).shape;
+  if (input.in == 0) input.in = shape[1];
+  shape[1] = input.in;
+  input.group = values_of<std::uint8_t>(source.get("tender_groups", DType::u8, shape));
+  check_number(source, "tender_groups", "the number of chunks", static_cast<std::int64_t>(shape[0]),
+               1, input.chunk_rows == 0 ? 1 : kMaxPositions);
+  input.tmax = values_of<float>(source.get("tender_tmax", DType::f32, {shape[0]}));
+  if (source.find("tender_bias"))
+    input.bias = values_of<float>(source.get("tender_bias", DType::f32, shape));
+  for (const std::uint8_t i : input.group)
+    if (i >= input.groups)
+      refuse_part(source, "tender_groups", "QC_GIDX", fmt::format("group {}", i),
+                  fmt::format("groups below {}", input.groups));
+  check_tmax(source, input);
+  check_finite(source, "tender_bias", input.bias);
+}
+
 }  // namespace
 
+int tender_most_element_groups(int activation_bits) {
+  int groups = 1;  // unsigned codes, the longer ones, decide for both
+  while ((((1 << activation_bits) - 1) << groups) <= std::numeric_limits<std::int16_t>::max())
+    ++groups;
+  return groups;
+}
+
 void settle(TenderOptions& options) {
-  if (options.groups == 0) options.groups = options.activation_bits > 4 ? 8 : 14;
+  if (options.mode == TenderMode::one_row) return settle_one_row(options);
+  if (options.groups == 0) options.groups = default_groups(options);
   if (options.chunk_rows == TenderOptions::kByMode)
     options.chunk_rows = options.mode == TenderMode::static_scales ? kStaticChunk : 0;
 }
 
 std::size_t TenderInput::bytes() const {
-  return 6 * sizeof(std::int32_t) + (tmax.size() + bias.size()) * sizeof(float) + group.size();
+  return kMeta * sizeof(std::int32_t) + (tmax.size() + bias.size()) * sizeof(float) + group.size();
 }
 
 TenderCalibration::TenderCalibration(const SiteShape& shape, std::size_t chunk_rows)
@@ -164,18 +237,19 @@ std::uint8_t tender_group(float cmax, float tmax, int groups) {
 }
 
 TenderInput tender_input(const TenderCalibration& seen, const TenderOptions& options) {
-  if (seen.chunks() == 0)
-    fail(ErrorKind::invalid_input,
-         {.code = "Q_CALIBRATION", .hint = "give a text with --calibration"},
-         "tender takes ranges and groups of channels from calibration rows, and saw none");
   TenderInput input;
   input.in = seen.in();
   input.weight_bits = options.weight_bits;
   input.activation_bits = options.activation_bits;
   input.groups = options.groups;
-  input.chunk_rows = seen.chunk_rows();
-  input.row_scaled = options.mode == TenderMode::row_scaled;
+  input.mode = options.mode;
   input.is_unsigned = seen.nonnegative();
+  if (input.mode == TenderMode::one_row) return input;
+  if (seen.chunks() == 0)
+    fail(ErrorKind::invalid_input,
+         {.code = "Q_CALIBRATION", .hint = "give a text with --calibration"},
+         "tender takes ranges and groups of channels from calibration rows, and saw none");
+  input.chunk_rows = seen.chunk_rows();
   const bool centred = seen.centre() && !seen.nonnegative();
   for (std::size_t c = 0; c < seen.chunks(); ++c)
     add_chunk(seen, chunk_with_rows(seen, c), centred, input);
@@ -186,22 +260,29 @@ RowRounding tender_rounding(const TenderInput& input) {
   RowRounding rounding{.in = input.in,
                        .low = input.is_unsigned ? 0 : -highest_code(input) - 1,
                        .high = highest_code(input),
-                       .by_row = input.row_scaled,
+                       .by_row = input.mode != TenderMode::static_scales,
+                       .element_groups = 0,
                        .chunk_rows = input.chunk_rows,
                        .chunks = {}};
   for (std::size_t c = 0; c < input.chunks(); ++c)
     rounding.chunks.push_back(rounding_of_chunk(input, c));
+  if (input.mode == TenderMode::one_row) {
+    rounding.element_groups = input.groups;
+    rounding.chunks.emplace_back().unit = power_of_two(1 - input.groups);
+  }
   return rounding;
 }
 
 void save_tender_input(const TenderInput& input, PartSink& sink) {
-  const std::array<std::int32_t, 6> meta = {input.weight_bits,
-                                            input.activation_bits,
-                                            input.groups,
-                                            static_cast<std::int32_t>(input.chunk_rows),
-                                            input.row_scaled ? 1 : 0,
-                                            input.is_unsigned ? 1 : 0};
+  const std::array<std::int32_t, kMeta> meta = {input.weight_bits,
+                                                input.activation_bits,
+                                                input.groups,
+                                                static_cast<std::int32_t>(input.chunk_rows),
+                                                static_cast<std::int32_t>(input.mode),
+                                                input.is_unsigned ? 1 : 0,
+                                                static_cast<std::int32_t>(input.in)};
   sink.put<std::int32_t>("tender_meta", DType::i32, {meta.size()}, meta);
+  if (input.mode == TenderMode::one_row) return;
   sink.put<float>("tender_tmax", DType::f32, {input.chunks()}, input.tmax);
   if (!input.bias.empty())
     sink.put<float>("tender_bias", DType::f32, {input.chunks(), input.in}, input.bias);
@@ -209,34 +290,8 @@ void save_tender_input(const TenderInput& input, PartSink& sink) {
 }
 
 TenderInput load_tender_input(const PartSource& source) {
-  const auto meta = values_of<std::int32_t>(source.get("tender_meta", DType::i32, {6}));
-  check_number(source, "tender_meta", "weight bits", meta[0], 2, 8);
-  check_number(source, "tender_meta", "activation bits", meta[1], 2, 8);
-  check_number(source, "tender_meta", "groups", meta[2], 1, TenderOptions::kMaxGroups);
-  check_number(source, "tender_meta", "positions per chunk", meta[3], 0, kMaxPositions);
-  check_number(source, "tender_meta", "row-scaled", meta[4], 0, 1);
-  check_number(source, "tender_meta", "unsigned", meta[5], 0, 1);
-  TenderInput input;
-  input.weight_bits = meta[0];
-  input.activation_bits = meta[1];
-  input.groups = meta[2];
-  input.chunk_rows = static_cast<std::size_t>(meta[3]);
-  input.row_scaled = meta[4] == 1;
-  input.is_unsigned = meta[5] == 1;
-  const Shape shape = get_ranked(source, "tender_groups", DType::u8, 2).shape;
-  input.in = shape[1];
-  check_number(source, "tender_groups", "the number of chunks", static_cast<std::int64_t>(shape[0]),
-               1, meta[3] == 0 ? 1 : kMaxPositions);
-  input.group = values_of<std::uint8_t>(source.get("tender_groups", DType::u8, shape));
-  input.tmax = values_of<float>(source.get("tender_tmax", DType::f32, {shape[0]}));
-  if (source.find("tender_bias"))
-    input.bias = values_of<float>(source.get("tender_bias", DType::f32, shape));
-  for (const std::uint8_t i : input.group)
-    if (i >= input.groups)
-      refuse_part(source, "tender_groups", "QC_GIDX", fmt::format("group {}", i),
-                  fmt::format("groups below {}", input.groups));
-  check_tmax(source, input);
-  check_finite(source, "tender_bias", input.bias);
+  TenderInput input = load_meta(source);
+  if (input.mode != TenderMode::one_row) load_chunks(source, input);
   return input;
 }
 

@@ -13,9 +13,11 @@
 namespace tender::quant {
 
 /// static: scales as calibrated, values beyond them are clipped (the paper). row_scaled: every row
-/// is divided by its own factor first, so nothing is clipped (tender.md 8.2).
-enum class TenderMode : std::uint8_t { static_scales, row_scaled };
-inline constexpr std::array<std::string_view, 2> kTenderModes = {"static", "row-scaled"};
+/// is divided by its own factor first, so nothing is clipped (tender.md 8.2). one_row: groups from
+/// the row itself, so every element has a step of its own: an exponent per element, fixed-point
+/// operands of b + G - 1 bits, no metadata (tender.md 8.1 with chunks of one row).
+enum class TenderMode : std::uint8_t { static_scales, row_scaled, one_row };
+inline constexpr std::array<std::string_view, 3> kTenderModes = {"static", "row-scaled", "one-row"};
 
 struct TenderOptions {
   static constexpr int kMaxGroups = 20;
@@ -32,33 +34,37 @@ struct TenderOptions {
     visit.bits("weight_bits", self.weight_bits, "bits of a weight code");
     visit.bits("activation_bits", self.activation_bits, "bits of an activation code");
     visit.choice("mode", self.mode, kTenderModes,
-                 "scales as calibrated, or with a factor of each row's own on top");
+                 "scales as calibrated, with a factor of each row's own on top, or an exponent "
+                 "for every element of a row (operands of up to 16 bits)");
     visit.integer("groups", self.groups, 0, kMaxGroups,
-                  "channel groups, a factor 2 apart; 0: 8 with activations above 4 bits, else 14");
+                  "channel groups, a factor 2 apart; 0: 8 with 8-bit activations, else 14, or 12 "
+                  "where every element has an exponent");
     visit.integer("chunk_rows", self.chunk_rows, kByMode, 1 << 20,
                   "positions that share metadata; 0: all; -1: 256 in static mode, else all");
   }
 };
+/// @throws Error invalid_argument (OPTION_VALUE)
 void settle(TenderOptions& options);
 
 /// How a site's rows are rounded: the calibrated metadata of C row chunks.
 ///
-///     part tender_meta    int32 [6]        weight bits, activation bits, groups G, positions per
-///     chunk
-///                                          (0: one chunk), 1 if row-scaled, 1 if codes are
-///                                          unsigned
+///     part tender_meta    int32 [7]        weight bits, activation bits, groups G, positions per
+///                                          chunk (0: one chunk), mode (0 static, 1 row-scaled,
+///                                          2 one-row), 1 if codes are unsigned, inputs; files of
+///                                          before have the first six
 ///     part tender_tmax    float32 [C]      largest magnitude of the chunk (TMax)
 ///     part tender_bias    float32 [C, in]  what is taken off each channel; absent where nothing is
 ///     part tender_groups  uint8 [C, in]    group index i of each channel, 0 the smallest scale
 ///
-/// Scale of group i = TMax / qmax / 2^(G - 1 - i), derived by exact halving, never stored.
+/// Scale of group i = TMax / qmax / 2^(G - 1 - i), derived by exact halving, never stored. One-row
+/// sites have tender_meta alone (C = 0).
 struct TenderInput {
   std::size_t in = 0;
   int weight_bits = 8;
   int activation_bits = 8;
   int groups = 8;
   std::size_t chunk_rows = 0;
-  bool row_scaled = true;
+  TenderMode mode = TenderMode::row_scaled;
   bool is_unsigned = false;
   std::vector<float> tmax;
   std::vector<float> bias;
@@ -112,8 +118,11 @@ class TenderCalibration {
 /// below.
 std::uint8_t tender_group(float cmax, float tmax, int groups);
 
+/// Groups whose operands fit 16 bits in one-row mode: 8 with 8-bit codes, 12 with 4-bit codes.
+int tender_most_element_groups(int activation_bits);
+
 /// Bias, TMax and groups from what was seen. @throws Error invalid_input (Q_CALIBRATION) if it is
-/// nothing
+/// nothing and the mode needs something
 TenderInput tender_input(const TenderCalibration& seen, const TenderOptions& options);
 
 /// The metadata as arithmetic. Groups that are empty at the bottom are dropped (tender.md 5.4), so

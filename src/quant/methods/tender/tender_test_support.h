@@ -79,7 +79,8 @@ struct Quantized {
     const ChunkRounding& chunk = rounding.chunks[r.chunk];
     std::vector<double> x(input.in);
     for (std::size_t k = 0; k < x.size(); ++k) {
-      x[k] = q[k] * std::exp2(chunk.shift[k]) * static_cast<double>(r.step);
+      x[k] =
+          q[k] * std::exp2(chunk.shift.empty() ? 0 : chunk.shift[k]) * static_cast<double>(r.step);
       if (!chunk.bias.empty()) x[k] += static_cast<double>(chunk.bias[k]);
     }
     return x;
