@@ -71,29 +71,103 @@ inline double exp_of_negative(double x) {
   return p * std::bit_cast<double>(exponent);
 }
 
+/// kBlock logits from `begin` on, -infinity past the last.
+class Blocks {
+ public:
+  explicit Blocks(std::span<const float> logits) : logits_(logits) {}
+  const float* at(std::size_t begin) {
+    if (logits_.size() - begin >= kBlock) return logits_.data() + begin;
+    tail_.fill(-std::numeric_limits<float>::infinity());
+    std::copy(logits_.begin() + static_cast<std::ptrdiff_t>(begin), logits_.end(), tail_.begin());
+    return tail_.data();
+  }
+
+ private:
+  std::span<const float> logits_;
+  std::array<float, kBlock> tail_;
+};
+
+void add(const std::array<double, kBlock>& terms, Lanes& sums) {
+  for (std::size_t i = 0; i < kBlock; i += kLanes)
+    for (std::size_t j = 0; j < kLanes; ++j) sums[j] += terms[i + j];
+}
+
+/// Differences to the maximum of P minus those of Q, 0 where P weighs less than e^-700: what Q says
+/// there is multiplied by nothing. Padding is such a place.
+void log_ratios(const std::array<double, kBlock>& p, const float* model, double most,
+                std::array<double, kBlock>& out) {
+  for (std::size_t i = 0; i < kBlock; i += kLanes)
+    for (std::size_t j = 0; j < kLanes; ++j) {
+      const double ratio = p[i + j] - (static_cast<double>(model[i + j]) - most);
+      out[i + j] = p[i + j] > -700.0 ? ratio : 0.0;
+    }
+}
+
+double total(const Lanes& sums) {
+  double sum = 0;
+  for (const double each : sums) sum += each;
+  return sum;
+}
+
+double loss_of(double log_sum, double most, float target) {
+  return log_sum + (most - static_cast<double>(target));
+}
+
+/// The lowest place of `most`, which is there unless all are NaN.
+std::size_t place_of(std::span<const float> logits, float most) {
+  return static_cast<std::size_t>(std::find(logits.begin(), logits.end(), most) - logits.begin());
+}
+
 }  // namespace
 
 double negative_log_probability(std::span<const float> logits, std::size_t target) {
   require(target < logits.size(), "the target is in the vocabulary");
   const double most = maximum(logits);
   Lanes sums{};
+  Blocks blocks(logits);
   std::array<double, kBlock> exps;
-  std::array<float, kBlock> tail;
   for (std::size_t begin = 0; begin < logits.size(); begin += kBlock) {
-    const float* values = logits.data() + begin;
-    if (logits.size() - begin < kBlock) {
-      tail.fill(-std::numeric_limits<float>::infinity());
-      std::copy(values, logits.data() + logits.size(), tail.begin());
-      values = tail.data();
-    }
-    differences(values, most, exps);
+    differences(blocks.at(begin), most, exps);
     for (double& each : exps) each = exp_of_negative(each);
-    for (std::size_t i = 0; i < kBlock; i += kLanes)
-      for (std::size_t j = 0; j < kLanes; ++j) sums[j] += exps[i + j];
+    add(exps, sums);
   }
-  double sum = 0;
-  for (const double each : sums) sum += each;
-  return kernels::fixed_log(sum) + (most - static_cast<double>(logits[target]));
+  return loss_of(kernels::fixed_log(total(sums)), most, logits[target]);
+}
+
+RowComparison compare_rows(std::span<const float> base, std::span<const float> model,
+                           std::size_t target) {
+  require(base.size() == model.size(), "both models have one vocabulary");
+  require(target < base.size(), "the target is in the vocabulary");
+  const float most_p = maximum(base);
+  const float most_q = maximum(model);
+  Lanes sums_p{};
+  Lanes sums_q{};
+  Lanes weighted{};
+  Blocks blocks_p(base);
+  Blocks blocks_q(model);
+  std::array<double, kBlock> p;
+  std::array<double, kBlock> q;
+  std::array<double, kBlock> ratios;
+  for (std::size_t begin = 0; begin < base.size(); begin += kBlock) {
+    const float* logits_q = blocks_q.at(begin);
+    differences(blocks_p.at(begin), most_p, p);
+    differences(logits_q, most_q, q);
+    log_ratios(p, logits_q, most_q, ratios);
+    for (double& each : p) each = exp_of_negative(each);
+    for (double& each : q) each = exp_of_negative(each);
+    add(p, sums_p);
+    add(q, sums_q);
+    for (std::size_t i = 0; i < kBlock; ++i) ratios[i] *= p[i];
+    add(ratios, weighted);
+  }
+  const double sum_p = total(sums_p);
+  const double log_p = kernels::fixed_log(sum_p);
+  const double log_q = kernels::fixed_log(total(sums_q));
+  const double divergence = total(weighted) / sum_p + (log_q - log_p);
+  return {.base_loss = loss_of(log_p, most_p, base[target]),
+          .loss = loss_of(log_q, most_q, model[target]),
+          .divergence = divergence < 0 ? 0 : divergence,
+          .same_top = place_of(base, most_p) == place_of(model, most_q)};
 }
 
 }  // namespace tender::eval

@@ -1,7 +1,7 @@
 #include "eval/model_facts.h"
 
 #include <algorithm>
-#include <cctype>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
@@ -51,18 +51,68 @@ OrderedJson kernels_of(const model::Model& model) {
   return kernels;
 }
 
-void add_facts(const model::Model& model, const std::string& name, const ThreadPool& pool,
-               OrderedJson& json) {
+ModelSize size_of(const io::Checkpoint& checkpoint, const model::Model& model) {
+  ModelSize size;
+  for (const auto& path : checkpoint.files()) size.file_bytes += std::filesystem::file_size(path);
+  const model::WeightReader weights(checkpoint, model::read_spec(checkpoint));
+  std::uint64_t numbers = 0;
+  std::uint64_t bytes = 0;
+  double channels = 0;
+  double activation_bits = 0;
+  for (std::size_t s = 0; s < model.sites().size(); ++s) {
+    const model::SiteSpec& spec = model.sites()[s];
+    const quant::PackedSite& site = model.site(s);
+    for (const std::size_t out : spec.shape.outs) numbers += std::uint64_t{out} * spec.shape.in;
+    if (weights.is_quantized(spec)) {
+      bytes += site.bytes();
+    } else {  // a float site holds float32, whatever the file stores
+      for (const std::string& linear : spec.linears)
+        bytes += weights.stored(linear + ".weight").bytes.size();
+    }
+    const auto width = static_cast<double>(spec.shape.in);
+    channels += width;
+    activation_bits += width * site.activation_bits();
+  }
+  std::uint64_t stored = 0;
+  for (const TensorInfo& tensor : checkpoint.tensors().tensors()) stored += tensor.bytes.size();
+  const auto bits_per = [](std::uint64_t in_bytes, std::uint64_t count) {
+    return 8.0 * static_cast<double>(in_bytes) / static_cast<double>(count);
+  };
+  size.bits_per_weight = bits_per(bytes, numbers);
+  size.bits_per_weight_model = bits_per(stored, model.info().parameters);
+  size.bits_per_activation = activation_bits / channels;
+  return size;
+}
+
+OrderedJson to_json(const ModelSize& size) {
+  return {{"file_bytes", size.file_bytes},
+          {"bits_per_weight", size.bits_per_weight},
+          {"bits_per_weight_model", size.bits_per_weight_model},
+          {"bits_per_activation", size.bits_per_activation}};
+}
+
+OrderedJson model_facts(const model::Model& model, const std::string& name) {
+  OrderedJson json;
   json["model"] = {{"name", name},
                    {"architecture", model.info().architecture},
                    {"parameters", model.info().parameters},
                    {"resident_bytes", model.resident_bytes()}};
   json["method"] = method_of(model);
   json["kernels"] = kernels_of(model);
-  json["threads"] = pool.threads();
-  json["cpu"] = cpu_name();
-  json["isa"] = to_string(host_isa());
-  json["peak_rss_bytes"] = peak_resident_bytes();
+  return json;
+}
+
+OrderedJson machine_facts(const ThreadPool& pool) {
+  return {{"threads", pool.threads()},
+          {"cpu", cpu_name()},
+          {"isa", to_string(host_isa())},
+          {"peak_rss_bytes", peak_resident_bytes()}};
+}
+
+void add_facts(const model::Model& model, const std::string& name, const ThreadPool& pool,
+               OrderedJson& json) {
+  json.update(model_facts(model, name));
+  json.update(machine_facts(pool));
 }
 
 }  // namespace tender::eval

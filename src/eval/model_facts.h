@@ -1,9 +1,11 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "base/json.h"
 #include "base/thread_pool.h"
+#include "io/checkpoint.h"
 #include "model/model.h"
 
 namespace tender::eval {
@@ -14,6 +16,24 @@ std::string method_of(const model::Model& model);
 /// The kernels by kind of site ("self_attn.qkv": "i8 panels, vnni"), in order of evaluation;
 /// several of one kind are joined by "; ".
 OrderedJson kernels_of(const model::Model& model);
+
+/// What a model costs, as its checkpoint stores it.
+struct ModelSize {
+  std::uint64_t file_bytes = 0;      ///< of all its files
+  double bits_per_weight = 0;        ///< of its linear layers, all their parts and what sites share
+  double bits_per_weight_model = 0;  ///< all stored tensors over all parameters
+  /// Of the rows that enter its linear layers, weighted by their widths: PackedSite's
+  /// activation_bits().
+  double bits_per_activation = 0;
+};
+ModelSize size_of(const io::Checkpoint& checkpoint, const model::Model& model);
+/// Its fields as keys.
+OrderedJson to_json(const ModelSize& size);
+
+/// The part of add_facts() that belongs to the model: `model`, `method`, `kernels`.
+OrderedJson model_facts(const model::Model& model, const std::string& name);
+/// The part that belongs to the machine: `threads`, `cpu`, `isa`, `peak_rss_bytes`.
+OrderedJson machine_facts(const ThreadPool& pool);
 
 /// What every measured number is reported with: `model` (name, architecture, parameters, weight
 /// bytes), `method`, `kernels`, `threads`, `cpu`, `isa`, `peak_rss_bytes`.

@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/cpu.h"
+#include "eval/compare.h"
 #include "eval/model_facts.h"
 #include "eval/perplexity.h"
 #include "eval/speed.h"
@@ -88,6 +90,57 @@ TEST_F(TinyModelTest, PerplexityHasTheSameBitsOnEveryInstructionSet) {
   const auto scalar = run_perplexity(*model_, cut, pool_, silent_);
   load({}, host_isa());
   EXPECT_EQ(run_perplexity(*model_, cut, pool_, silent_).perplexity, scalar.perplexity);
+}
+
+TEST_F(TinyModelTest, TheDivergenceOfTwoModelsIsThatOfTheirOwnLogits) {
+  load({.dtype = "BF16"});
+  const auto other = std::move(model_);
+  load({});
+  const auto cut = plan(protocol("llama.cpp"), 100);
+  const std::size_t first = cut.protocol->first_scored(cut.seqlen);
+  const auto log_probabilities = [&](const model::Model& model, std::size_t window) {
+    const auto tokens = cut.window(window);
+    const auto sequence = model.sequence(tokens.size());
+    Matrix hidden;
+    const model::BatchItem item{sequence.get(), tokens, first};
+    model.forward({&item, 1}, hidden, pool_);
+    Matrix logits(hidden.rows(), model.info().vocabulary);
+    model.logits(hidden.view(), logits.view(), pool_);
+    MatrixOf<double> logs(hidden.rows() - 1, logits.cols());  // the last predicts nothing
+    for (std::size_t r = 0; r < logs.rows(); ++r) {
+      double sum = 0;
+      for (const float logit : logits.row(r)) sum += std::exp(static_cast<double>(logit));
+      for (std::size_t v = 0; v < logs.cols(); ++v)
+        logs(r, v) = static_cast<double>(logits(r, v)) - std::log(sum);
+    }
+    return logs;
+  };
+  double total = 0;
+  std::size_t count = 0;
+  for (std::size_t w = 0; w < cut.windows; ++w) {
+    const auto base = log_probabilities(*model_, w);
+    const auto found = log_probabilities(*other, w);
+    count += base.rows();
+    for (std::size_t r = 0; r < base.rows(); ++r)
+      for (std::size_t v = 0; v < base.cols(); ++v)
+        total += std::exp(base(r, v)) * (base(r, v) - found(r, v));
+  }
+  const std::vector<NamedModel> models = {{"bf16", other.get()}};
+  const auto result = run_comparison({"f32", model_.get()}, models, cut, pool_, silent_);
+  EXPECT_EQ(result.scored_tokens, count);
+  EXPECT_GT(result.models[0].divergence.value, 1e-7) << "rounding weights to 8 bits shows";
+  // log-probabilities near 6 and sums of 274 terms: rounding stays below 1e-13 per position
+  EXPECT_NEAR(result.models[0].divergence.value, total / static_cast<double>(count), 1e-13);
+}
+
+TEST_F(TinyModelTest, ASizeCountsWhatTheCheckpointStores) {
+  load({.dtype = "BF16"});
+  const ModelSize size = size_of(*io::open_checkpoint(folder_ / "tiny"), *model_);
+  EXPECT_EQ(size.bits_per_weight, 16.0);
+  EXPECT_EQ(size.bits_per_activation, 32.0);
+  EXPECT_GT(size.bits_per_weight_model, 16.0) << "vectors are in F32";
+  EXPECT_LT(size.bits_per_weight_model, 17.0);
+  EXPECT_GT(size.file_bytes, std::filesystem::file_size(folder_ / "tiny" / "model.safetensors"));
 }
 
 TEST_F(TinyModelTest, SpeedIsMeasuredAsOftenAsAsked) {

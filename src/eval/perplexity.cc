@@ -11,6 +11,7 @@
 #include "eval/find_named.h"
 #include "eval/log_probability.h"
 #include "eval/running_mean.h"
+#include "eval/window_runner.h"
 #include "kernels/math.h"
 
 namespace tender::eval {
@@ -50,65 +51,9 @@ constexpr std::array kProtocols = {
 };
 
 constexpr std::size_t kMostSeqlen = std::size_t{1} << 24U;
-/// Of one slice of logits; the matrix product over the vocabulary is at full speed from some 32
-/// rows on.
-constexpr std::size_t kLogitBytes = std::size_t{16} << 20U;
 
 std::size_t seqlen_of(const PerplexityOptions& options) {
   return options.seqlen.value_or(options.protocol->seqlen);
-}
-
-/// One window after the other: keeps a sequence and the buffers.
-class WindowScorer {
- public:
-  WindowScorer(const model::Model& model, const PerplexityPlan& plan, ThreadPool& pool)
-      : model_(model),
-        pool_(pool),
-        first_(plan.protocol->first_scored(plan.seqlen)),
-        sequence_(model.sequence(plan.seqlen)) {
-    const std::size_t row = model.info().vocabulary * sizeof(float);
-    slice_ = std::clamp<std::size_t>(kLogitBytes / row, 1, plan.seqlen);
-  }
-
-  /// -ln P of tokens first + 1 … seqlen - 1 of a window, in order.
-  const std::vector<double>& score(std::span<const text::TokenId> window) {
-    sequence_->truncate(0);
-    const model::BatchItem item{sequence_.get(), window.first(window.size() - 1), first_};
-    model_.forward({&item, 1}, hidden_, pool_);
-    require(hidden_.rows() == window.size() - 1 - first_, "forward gives one row per wanted token");
-    values_.resize(hidden_.rows());
-    for (std::size_t begin = 0; begin < hidden_.rows(); begin += slice_)
-      score_slice(begin, std::min(slice_, hidden_.rows() - begin), window.subspan(first_ + 1));
-    return values_;
-  }
-
- private:
-  /// @param targets  the token that row r of hidden_ predicts is targets[r]
-  void score_slice(std::size_t begin, std::size_t count, std::span<const text::TokenId> targets) {
-    logits_.resize(count, model_.info().vocabulary);
-    model_.logits(hidden_.view().rows_from(begin, count), logits_.view(), pool_);
-    pool_.for_each_part(count, [&](std::size_t from, std::size_t to) {
-      for (std::size_t r = from; r < to; ++r)
-        values_[begin + r] =
-            negative_log_probability(logits_.row(r), static_cast<std::size_t>(targets[begin + r]));
-    });
-  }
-
-  const model::Model& model_;
-  ThreadPool& pool_;
-  std::size_t first_;
-  std::unique_ptr<model::Sequence> sequence_;
-  std::size_t slice_ = 1;
-  Matrix hidden_;  ///< [scored tokens, width]
-  Matrix logits_;  ///< [slice, vocabulary]
-  std::vector<double> values_;
-};
-
-void note_unusual_context(const model::Model& model, const PerplexityPlan& plan,
-                          Progress& progress) {
-  if (plan.seqlen > model.info().context)
-    progress.note(fmt::format("windows of {} tokens are longer than the {} this model was made for",
-                              plan.seqlen, model.info().context));
 }
 
 }  // namespace
@@ -177,15 +122,21 @@ std::vector<text::TokenId> PerplexityPlan::window(std::size_t index) const {
 
 namespace {
 
-[[noreturn]] void refuse_loss(std::size_t window, std::size_t scored, double value) {
-  fail(
-      ErrorKind::invalid_input,
-      {.code = "LOGITS_NAN",
-       .item = fmt::format("window {}, scored token {}", window, scored),
-       .found = fmt::format("{}", value),
-       .expected = "a finite loss",
-       .hint = "the weights hold NaN or infinity, or the model overflows: tender inspect --verify"},
-      "the loss of scored token {} in window {} is {}", scored, window, value);
+/// -ln P of the scored tokens of a window, in order.
+void score(WindowRunner& runner, std::span<const text::TokenId> window, ThreadPool& pool,
+           Matrix& logits, std::vector<double>& values) {
+  runner.run(window, pool);
+  values.resize(runner.rows());
+  const auto targets = window.subspan(runner.first() + 1);
+  for (std::size_t begin = 0; begin < values.size(); begin += runner.slice()) {
+    const std::size_t count = std::min(runner.slice(), values.size() - begin);
+    runner.logits(begin, count, logits, pool);
+    pool.for_each_part(count, [&](std::size_t from, std::size_t to) {
+      for (std::size_t r = from; r < to; ++r)
+        values[begin + r] =
+            negative_log_probability(logits.row(r), static_cast<std::size_t>(targets[begin + r]));
+    });
+  }
 }
 
 }  // namespace
@@ -193,34 +144,47 @@ namespace {
 PerplexityResult run_perplexity(const model::Model& model, const PerplexityPlan& plan,
                                 ThreadPool& pool, Progress& progress) {
   const auto start = std::chrono::steady_clock::now();
-  note_unusual_context(model, plan, progress);
-  WindowScorer scorer(model, plan, pool);
-  RunningMean scored;  // of tokens, or of means of windows
+  note_unusual_context(model, plan, {}, progress);
+  WindowRunner runner(model, plan);
+  ScoredMean loss(plan.protocol->means_of_windows);
+  Matrix logits;
+  std::vector<double> values;
   PerplexityResult result;
   for (; result.windows < plan.windows; ++result.windows) {
     if (progress.cancelled()) break;
-    RunningMean window;
-    for (const double value : scorer.score(plan.window(result.windows))) {
-      if (!std::isfinite(value)) refuse_loss(result.windows, window.count(), value);
-      window.add(value);
-      if (!plan.protocol->means_of_windows) scored.add(value);
+    score(runner, plan.window(result.windows), pool, logits, values);
+    for (std::size_t t = 0; t < values.size(); ++t) {
+      check_loss(values[t], result.windows, t);
+      loss.add(values[t]);
     }
-    if (plan.protocol->means_of_windows) scored.add(window.mean());
-    result.cross_entropies.push_back(window.mean());
-    result.scored_tokens += window.count();
+    result.cross_entropies.push_back(loss.end_window());
+    result.scored_tokens += values.size();
     progress.update(result.windows + 1, plan.windows,
-                    fmt::format("perplexity {:.4f}", kernels::fixed_exp(scored.mean())));
+                    fmt::format("perplexity {:.4f}", kernels::fixed_exp(loss.estimate().value)));
   }
   result.interrupted = result.windows < plan.windows;
   result.partial = result.windows < plan.available_windows;
   if (result.windows == 0)
     fail(ErrorKind::invalid_input, {.code = "CANCELLED", .hint = "run again"},
          "cancelled before the first window was done");
-  result.perplexity = kernels::fixed_exp(scored.mean());
-  if (const auto error = scored.standard_error())
-    result.standard_error = result.perplexity * *error;
+  const Estimate mean = loss.estimate();
+  result.perplexity = kernels::fixed_exp(mean.value);
+  if (mean.error) result.standard_error = result.perplexity * *mean.error;
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
+}
+
+OrderedJson to_json(const PerplexityPlan& plan) {
+  OrderedJson json;
+  json["uncertainty_of"] = plan.protocol->means_of_windows ? "window means" : "tokens";
+  json["tokens"] = plan.tokens.size();
+  json["windows_in_text"] = plan.available_windows;
+  json["protocol"] = plan.protocol->name;
+  json["seqlen"] = plan.seqlen;
+  json["join"] = plan.join;
+  json["text"] = plan.text_name;
+  json["text_sha256"] = plan.text_sha256;
+  return json;
 }
 
 OrderedJson to_json(const PerplexityPlan& plan, const PerplexityResult& result) {
@@ -228,18 +192,11 @@ OrderedJson to_json(const PerplexityPlan& plan, const PerplexityResult& result) 
   json["perplexity"] = result.perplexity;
   json["standard_error"] =
       result.standard_error ? OrderedJson(*result.standard_error) : OrderedJson();
-  json["uncertainty_of"] = plan.protocol->means_of_windows ? "window means" : "tokens";
-  json["tokens"] = plan.tokens.size();
   json["scored_tokens"] = result.scored_tokens;
   json["windows"] = result.windows;
-  json["windows_in_text"] = plan.available_windows;
   json["partial"] = result.partial;
   json["interrupted"] = result.interrupted;
-  json["protocol"] = plan.protocol->name;
-  json["seqlen"] = plan.seqlen;
-  json["join"] = plan.join;
-  json["text"] = plan.text_name;
-  json["text_sha256"] = plan.text_sha256;
+  json.update(to_json(plan));
   json["seconds"] = result.seconds;
   return json;
 }

@@ -88,7 +88,9 @@ struct PerplexityResult {
 PerplexityResult run_perplexity(const model::Model& model, const PerplexityPlan& plan,
                                 ThreadPool& pool, Progress& progress);
 
-/// The keys that belong to protocol and value; version, model and machine are added by who knows
+/// The keys that belong to text and protocol.
+OrderedJson to_json(const PerplexityPlan& plan);
+/// Those and what belongs to the value; version, model and machine are added by who knows
 /// them.
 OrderedJson to_json(const PerplexityPlan& plan, const PerplexityResult& result);
 

@@ -6,6 +6,17 @@
 
 namespace tender::eval {
 
+/// A value and its standard error, which is nothing where a single number entered.
+struct Estimate {
+  double value = 0;
+  std::optional<double> error;
+
+  /// The same in another unit.
+  Estimate times(double factor) const {
+    return {value * factor, error ? std::optional(*error * std::abs(factor)) : std::nullopt};
+  }
+};
+
 /// Mean and its standard error of numbers that come one by one (Welford 1962): no cancellation as
 /// in mean(v²) - mean(v)², the same value in exact arithmetic.
 class RunningMean {
@@ -29,6 +40,32 @@ class RunningMean {
   std::size_t count_ = 0;
   double mean_ = 0;
   double squares_ = 0;
+};
+
+/// Mean over scored tokens with the uncertainty that a protocol states: that of the tokens, or that
+/// of the means of windows.
+class ScoredMean {
+ public:
+  explicit ScoredMean(bool means_of_windows) : means_of_windows_(means_of_windows) {}
+
+  void add(double value) {
+    window_.add(value);
+    if (!means_of_windows_) all_.add(value);
+  }
+  /// @return the mean of the window that ends
+  double end_window() {
+    const double mean = window_.mean();
+    if (means_of_windows_) all_.add(mean);
+    window_ = {};
+    return mean;
+  }
+  /// Of the windows that ended.
+  Estimate estimate() const { return {all_.mean(), all_.standard_error()}; }
+
+ private:
+  bool means_of_windows_;
+  RunningMean window_;
+  RunningMean all_;
 };
 
 }  // namespace tender::eval

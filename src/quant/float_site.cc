@@ -24,6 +24,8 @@ class FloatSite final : public PackedSite {
     return bytes;
   }
 
+  double activation_bits() const override { return 32; }
+
   std::string kernel() const override {
     require(kernel_ != nullptr, "a site has a kernel after prepare()");
     return "gemm_f32 " + std::string(kernel_->name);

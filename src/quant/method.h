@@ -68,6 +68,7 @@ concept Method = std::default_initializable<M> &&
   { M::shape(packed) } -> std::same_as<LinearShape>;
   { M::bytes(packed) } -> std::same_as<std::size_t>;
   { M::input_bytes(input) } -> std::same_as<std::size_t>;
+  { M::activation_bits(input) } -> std::same_as<double>;  // as PackedSite says it
   // at run time: y = round(x) · Wᵀ and what the method adds back
   { M::reference(input, packed, x, exact) } -> std::same_as<void>;  // the definition, in double
   { M::rounding(input) } -> std::same_as<InputRounding>;

@@ -233,6 +233,16 @@ TYPED_TEST(MethodTest, BytesAreThePayloadOfItsPartsBeforeAndAfterPrepare) {
   });
 }
 
+TYPED_TEST(MethodTest, ActivationBitsAreTheNominalOnesAndWhatGoesWithARow) {
+  this->for_each([this](const MethodEntry& entry, const Json& options, const Problem& problem) {
+    const auto site = this->quantize(entry, options, problem);
+    const MethodTraits traits = entry.traits(options);
+    const double own_step = traits.inputs == InputRounding::by_row ? 32.0 / kIn : 0;
+    EXPECT_GE(site->activation_bits(), traits.activation_bits + own_step);
+    EXPECT_LE(site->activation_bits(), 32);
+  });
+}
+
 TYPED_TEST(MethodTest, TheSameInputsGiveTheSameBytes) {
   this->for_each([this](const MethodEntry& entry, const Json& options, const Problem& problem) {
     EXPECT_EQ(this->bytes_of(*this->quantize(entry, options, problem)),

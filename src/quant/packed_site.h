@@ -60,6 +60,9 @@ class PackedSite {
   virtual LinearShape shape(std::size_t linear) const = 0;
   /// Payload as stored, metadata of the site included.
   virtual std::size_t bytes() const = 0;
+  /// Bits per channel of a row as the product reads it, what goes with every row (its step)
+  /// included; 32 where rows stay float32. What all rows share is counted by bytes().
+  virtual double activation_bits() const = 0;
   /// Name of the kernel that matmul runs, and why if it is a fallback. Valid after prepare().
   virtual std::string kernel() const = 0;
 
@@ -74,7 +77,7 @@ class PackedSite {
   virtual void save(PartSink& site, std::span<PartSink* const> linears) const = 0;
 
   /// Rearranges the bytes in memory and picks the kernels; once, by the loader. After it only
-  /// matmul, shape, linears, bytes, kernel, method and inputs may be called.
+  /// matmul, shape, linears, bytes, activation_bits, kernel, method and inputs may be called.
   virtual void prepare(Isa isa) = 0;
 };
 

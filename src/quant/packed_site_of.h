@@ -33,6 +33,8 @@ class PackedSiteOf final : public PackedSite {
     return bytes;
   }
 
+  double activation_bits() const override { return M::activation_bits(input_); }
+
   /// Kernels of all layers, each named once.
   std::string kernel() const override {
     require(prepared_, "a site has a kernel after prepare()");

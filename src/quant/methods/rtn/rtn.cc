@@ -233,6 +233,11 @@ RtnPacked Rtn::load(const Input& input, const PartSource& source) {
           {}};
 }
 
+double Rtn::activation_bits(const Input& input) {
+  const bool own_step = input.granularity == ActivationGranularity::token;
+  return input.activation_bits + (own_step ? 32.0 / static_cast<double>(input.in) : 0.0);
+}
+
 std::size_t Rtn::input_bytes(const Input& input) {
   return 5 * sizeof(std::int32_t) + input.scales.size() * sizeof(float);
 }

@@ -130,6 +130,7 @@ class Rtn {
   static LinearShape shape(const Packed& packed) { return packed.weights.shape; }
   static std::size_t bytes(const Packed& packed) { return packed.weights.payload(); }
   static std::size_t input_bytes(const Input& input);
+  static double activation_bits(const Input& input);
 
   static InputRounding rounding(const Input& input);
   static void reference(const Input& input, const Packed& packed, const Rows& x,

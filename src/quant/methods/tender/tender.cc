@@ -1,5 +1,7 @@
 #include "quant/methods/tender/tender.h"
 
+#include <bit>
+
 #include "base/contracts.h"
 #include "quant/parts.h"
 
@@ -88,6 +90,15 @@ TenderPacked Tender::load(const Input& input, const PartSource& source) {
 
 std::size_t Tender::bytes(const Packed& packed) {
   return packed.weights.payload() + packed.compensation.size() * sizeof(float);
+}
+
+/// A code, in one-row mode the exponent of each element, and the step where a row has its own.
+double Tender::activation_bits(const Input& input) {
+  double bits = input.activation_bits;
+  if (input.mode == TenderMode::one_row)
+    bits += std::bit_width(static_cast<unsigned>(input.groups - 1));
+  if (input.mode != TenderMode::static_scales) bits += 32.0 / static_cast<double>(input.in);
+  return bits;
 }
 
 InputRounding Tender::rounding(const Input& input) {

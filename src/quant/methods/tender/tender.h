@@ -68,6 +68,7 @@ class Tender {
   static LinearShape shape(const Packed& packed) { return packed.weights.shape; }
   static std::size_t bytes(const Packed& packed);
   static std::size_t input_bytes(const Input& input) { return input.bytes(); }
+  static double activation_bits(const Input& input);
 
   static InputRounding rounding(const Input& input);
   static void reference(const Input& input, const Packed& packed, const Rows& x,

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cli/command.h"
+#include "cli/eval_text.h"
+
+namespace tender::cli {
+
+/// `tender eval compare BASE MODEL… --text FILE`.
+class EvalCompare {
+ public:
+  void declare(CLI::App& app);
+  void run(Context& context) const;
+
+ private:
+  std::string base_;
+  std::vector<std::string> models_;
+  TextOptions text_;
+};
+
+}  // namespace tender::cli

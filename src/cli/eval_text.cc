@@ -1,0 +1,49 @@
+#include "cli/eval_text.h"
+
+namespace tender::cli {
+namespace {
+
+/// "one (what it is); other (what it is)" for help.
+template <class List>
+std::string described(std::string text, const List& list) {
+  for (const auto& each : list) text += fmt::format(" {} ({});", each.name, each.summary);
+  text.pop_back();
+  return text;
+}
+
+}  // namespace
+
+void TextOptions::declare(CLI::App& app) {
+  app.add_option("--text", text_, "File to evaluate, UTF-8")->required();
+  app.add_option("--protocol", protocol_,
+                 described("What makes numbers comparable:", eval::all_protocols()))
+      ->capture_default_str();
+  app.add_option("--join", join_,
+                 described("How rows of the file become the text:", eval::all_joins()) +
+                     "; default none, but what papers do where the file is WikiText-2's "
+                     "wiki.test.raw");
+  app.add_option("--seqlen", seqlen_, "Tokens of a window (default: the protocol's)");
+  app.add_option("--limit", limit_, "Evaluate only so many windows");
+  app.add_flag("--replace-invalid", replace_invalid_, "Read bytes that are not UTF-8 as U+FFFD");
+}
+
+eval::PerplexityOptions TextOptions::validated() const {
+  const eval::PerplexityOptions options{
+      .protocol = &eval::protocol(protocol_), .seqlen = seqlen_, .limit = limit_};
+  eval::validate(options);
+  if (join_) eval::join(*join_);
+  return options;
+}
+
+eval::TextInput TextOptions::read(const eval::PerplexityOptions& options,
+                                  Progress& progress) const {
+  return eval::read_text(
+      text_, join_, options.protocol->known_join,
+      replace_invalid_ ? compress::InvalidText::replace : compress::InvalidText::refuse, progress);
+}
+
+std::string interrupted_text(bool interrupted) {
+  return interrupted ? "; INTERRUPTED: the value is that of the windows before" : "";
+}
+
+}  // namespace tender::cli
