@@ -13,7 +13,7 @@ namespace {
 /// the commit says which method and why.
 const std::map<std::string, std::string> kExpected = {
     {"rtn", "ff32957e8fdd65dc"},
-    {"tender", "dddf6f99ecd6874d"},
+    {"tender", "304a47dc576d7129"},
 };
 
 TEST(SignatureTest, IsWhatItWas) {

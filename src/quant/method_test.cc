@@ -34,9 +34,23 @@ std::vector<Json> settings_of(std::string_view method) {
              {"weight_granularity", "group"},
              {"group_size", 9},
              {"activation_granularity", "none"}},
+            {{"weight_bits", 4}, {"weight_granularity", "multiplier"}, {"group_size", 32}},
+            {{"weight_bits", 4},
+             {"weight_granularity", "multiplier"},
+             {"group_size", 9},
+             {"weight_scale", "mse"},
+             {"activation_granularity", "none"}},
             {{"weight_granularity", "tensor"}, {"activation_granularity", "tensor"}},
+            {{"weight_granularity", "tensor"}, {"weight_scale", "mse"}},
             {{"activation_granularity", "channel"}},
             {{"weight_bits", 4}, {"activation_bits", 4}}};
+  if (method == "gptq")
+    return {Json::object(),
+            {{"weight_granularity", "channel"}, {"weight_scale", "mse"}},
+            {{"weight_bits", 8}, {"group_size", 9}, {"sweep_order", "natural"}},
+            {{"weight_granularity", "multiplier"}, {"group_size", 32}, {"weight_scale", "mse"}},
+            {{"weight_granularity", "channel"}, {"activation_granularity", "none"}},
+            {{"weight_granularity", "tensor"}, {"activation_granularity", "channel"}}};
   if (method == "tender")
     return {Json::object(),
             {{"mode", "static"}, {"chunk_rows", 8}},
@@ -46,6 +60,9 @@ std::vector<Json> settings_of(std::string_view method) {
             {{"weight_bits", 4}},
             {{"weight_bits", 4}, {"activation_bits", 4}},
             {{"weight_bits", 4}, {"activation_bits", 4}, {"mode", "static"}, {"chunk_rows", 8}},
+            {{"weight_bits", 4}, {"multiplier_group", 32}, {"weight_scale", "mse"}},
+            {{"weight_bits", 4}, {"multiplier_group", 64}, {"weight_search", "gptq"}},
+            {{"weight_search", "gptq"}, {"mode", "static"}, {"sweep_order", "natural"}},
             {{"groups", 1}},
             {{"groups", 20}},
             {{"mode", "one-row"}},
@@ -127,13 +144,18 @@ class MethodTest : public ::testing::Test {
   static std::unique_ptr<PackedSite> quantize(const MethodEntry& entry, const Json& options,
                                               const Problem& problem) {
     const auto quantizer = entry.quantizer(options, problem.shape);
-    ThreadPool pool(2);
     if (entry.traits(options).wants_inputs) quantizer->observe(problem.all());
-    if (quantizer->wants_moment()) {
-      quantizer->settle(problem.views());
-      quantizer->observe_rounded(problem.all(), host_isa(), pool);
+    return finish(*quantizer, problem);
+  }
+
+  /// What follows the last observe().
+  static std::unique_ptr<PackedSite> finish(SiteQuantizer& quantizer, const Problem& problem) {
+    ThreadPool pool(2);
+    if (quantizer.wants_moment()) {
+      quantizer.settle(problem.views());
+      quantizer.observe_rounded(problem.all(), host_isa(), pool);
     }
-    return quantizer->quantize(problem.views(), pool);
+    return quantizer.quantize(problem.views(), pool);
   }
 
   /// Parts of the site, then of each layer.
@@ -199,8 +221,12 @@ TYPED_TEST(MethodTest, UnpackAfterPackIsTheIdentity) {
     seen.observe(problem.all());
     const auto input = method.input(seen, problem.views());
     ThreadPool pool(1);
+    Matrix rows(kRows, kIn);
+    TypeParam::rounded(input, problem.all(), rows.view());
+    SecondMoment moment(kIn, host_isa());
+    moment.add(rows.view(), pool);
     for (const Matrix& w : problem.weights) {
-      const auto codes = method.quantize(w.view(), input, nullptr, pool);
+      const auto codes = method.quantize(w.view(), input, &moment, pool);
       EXPECT_EQ(TypeParam::unpack(TypeParam::pack(codes)), codes);
     }
   });
@@ -555,23 +581,23 @@ TYPED_TEST(MethodTest, CalibrationIsWantedKeptAndIndependentOfTheOrderOfSequence
     const auto back = entry.quantizer(options, problem.shape);
     back->observe(other.all());
     back->observe(problem.all());
-    ThreadPool pool(1);
-    const Bytes expected = this->bytes_of(*forth->quantize(problem.views(), pool));
-    EXPECT_EQ(this->bytes_of(*back->quantize(problem.views(), pool)), expected);
+    const Bytes expected = this->bytes_of(*this->finish(*forth, problem));
+    EXPECT_EQ(this->bytes_of(*this->finish(*back, problem)), expected);
 
     MemoryParts kept("calibration");
     forth->save_calibration(kept);
-    const auto loaded = entry.quantizer(options, problem.shape);
     if (entry.traits(options).wants_inputs) {
+      ThreadPool pool(1);
       try {
-        loaded->quantize(problem.views(), pool);
+        entry.quantizer(options, problem.shape)->quantize(problem.views(), pool);
         FAIL() << "calibration is wanted but not asked for";
       } catch (const Error& error) {
         EXPECT_EQ(error.code(), "Q_CALIBRATION");
       }
     }
+    const auto loaded = entry.quantizer(options, problem.shape);
     loaded->load_calibration(kept);
-    EXPECT_EQ(this->bytes_of(*loaded->quantize(problem.views(), pool)), expected);
+    EXPECT_EQ(this->bytes_of(*this->finish(*loaded, problem)), expected);
     for (std::size_t i = 0; i < kept.items.size(); ++i) {
       MemoryParts damaged = kept;
       damaged.items[i].shape.back() += 1;

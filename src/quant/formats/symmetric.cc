@@ -13,14 +13,10 @@ namespace tender::quant {
 namespace {
 
 constexpr int kNibbleBits = 4;
-// Below it quotients by the scale would be denormal: such weights count as 0.
-constexpr float kTiny = 0x1p-100F;
 
 std::size_t row_bytes(const LinearShape& shape, int bits) {
   return bits <= kNibbleBits ? (shape.in + 1) / 2 : shape.in;
 }
-
-int highest_code(int bits) { return (1 << (bits - 1)) - 1; }
 
 float largest_of(MatrixView<const float> w) {
   float largest = 0;
@@ -29,35 +25,14 @@ float largest_of(MatrixView<const float> w) {
   return largest;
 }
 
-/// largest / high, moved by an ulp in the rare case where high * scale would give another scale
-/// back: so quantizing dequantized weights finds the same codes and the same scales.
-float scale_of(float largest, int high) {
-  if (largest < kTiny) return 1;
-  const auto by = static_cast<float>(high);
-  float scale = largest / by;
-  while (!std::isfinite(scale * by))  // the largest floats: one step down
-    scale = std::bit_cast<float>(std::bit_cast<std::uint32_t>(scale) - 1);
-  for (float again = scale * by / by; again != scale; again = scale * by / by) scale = again;
-  return scale;
-}
-
-void round_weights(std::span<const float> w, float scale, int high, std::int8_t* codes) {
-  constexpr float kNoFraction = 0x1.8p23F;  // the addition rounds to nearest even
-  const auto bound = static_cast<float>(high);
-  for (std::size_t k = 0; k < w.size(); ++k) {
-    const float value = std::max(std::min(w[k] / scale, bound), -bound);
-    codes[k] = static_cast<std::int8_t>((value + kNoFraction) - kNoFraction);
-  }
-}
-
 std::int8_t nibble(std::uint8_t byte, bool high) {
   return static_cast<std::int8_t>(static_cast<std::int8_t>(high ? byte : byte << 4U) >> 4);
 }
 
 void check_codes(const PartSource& source, const std::string& name, const SymmetricBytes& packed) {
-  const int lowest = -highest_code(packed.bits) - 1;
+  const int lowest = -highest_weight_code(packed.bits) - 1;
   const auto check = [&](int code) {
-    check_number(source, name, "a code", code, lowest, highest_code(packed.bits));
+    check_number(source, name, "a code", code, lowest, highest_weight_code(packed.bits));
   };
   if (packed.bits > kNibbleBits) {
     for (const std::uint8_t byte : packed.bytes) check(static_cast<std::int8_t>(byte));
@@ -73,40 +48,85 @@ void check_codes(const PartSource& source, const std::string& name, const Symmet
                  nibble(packed.bytes[(n + 1) * stride - 1], true), 0, 0);
 }
 
+std::size_t groups_of(std::size_t in, std::size_t group) { return (in + group - 1) / group; }
+
+/// Multipliers from 1 on whose products with the codes are codes of 8 bits.
+void check_multipliers(const PartSource& source, const std::string& name,
+                       const SymmetricBytes& packed) {
+  for (const std::uint8_t multiplier : packed.multipliers)
+    check_number(source, name, "a multiplier", multiplier, 1, highest_multiplier(packed.bits));
+  const SymmetricCodes codes = unpack_symmetric(packed);
+  for (std::size_t n = 0; n < codes.shape.out; ++n)
+    for (std::size_t k = 0; k < codes.shape.in; ++k)
+      check_number(source, name, "a code times its multiplier",
+                   codes.codes[n * codes.shape.in + k] * codes.multiplier(n, k), -127, 127);
+}
+
 Shape scales_shape(const SymmetricBytes& packed) {
-  if (packed.group != 0)
-    return {packed.shape.out, (packed.shape.in + packed.group - 1) / packed.group};
+  if (packed.group != 0 && packed.multipliers.empty())
+    return {packed.shape.out, groups_of(packed.shape.in, packed.group)};
   return {packed.scales.size()};
 }
 
 }  // namespace
 
 std::size_t SymmetricBytes::payload() const {
-  return shape.out * row_bytes(shape, bits) + scales.size() * sizeof(float);
+  return shape.out * row_bytes(shape, bits) + scales.size() * sizeof(float) + multipliers.size();
+}
+
+int highest_weight_code(int bits) { return (1 << (bits - 1)) - 1; }
+
+int highest_multiplier(int bits) { return 127 / highest_weight_code(bits); }
+
+float scale_of_largest(float largest, int high) {
+  if (largest < kTinyWeight) return 1;
+  const auto by = static_cast<float>(high);
+  float scale = largest / by;
+  while (!std::isfinite(scale * by))  // the largest floats: one step down
+    scale = std::bit_cast<float>(std::bit_cast<std::uint32_t>(scale) - 1);
+  for (float again = scale * by / by; again != scale; again = scale * by / by) scale = again;
+  return scale;
+}
+
+SymmetricCodes expanded(SymmetricCodes codes) {
+  if (codes.multipliers.empty()) return codes;
+  const auto [out, in] = codes.shape;
+  for (std::size_t n = 0; n < out; ++n)
+    for (std::size_t k = 0; k < in; ++k)
+      codes.codes[n * in + k] =
+          static_cast<std::int8_t>(codes.codes[n * in + k] * codes.multiplier(n, k));
+  codes.bits = 8;
+  codes.group = 0;
+  codes.multipliers.clear();
+  return codes;
 }
 
 SymmetricCodes quantize_symmetric(MatrixView<const float> w, int bits,
                                   WeightGranularity granularity, std::size_t group) {
   const std::size_t in = w.cols();
-  const int high = highest_code(bits);
+  const int high = highest_weight_code(bits);
   SymmetricCodes out{
       {w.rows(), in}, bits, granularity == WeightGranularity::group ? group : 0, {}, {}};
+  require(granularity != WeightGranularity::multiplier, "multipliers are searched for");
   require(granularity != WeightGranularity::group || group > 0, "a group has inputs");
   out.codes.resize(w.rows() * in);
-  if (granularity == WeightGranularity::tensor) out.scales.push_back(scale_of(largest_of(w), high));
+  if (granularity == WeightGranularity::tensor)
+    out.scales.push_back(scale_of_largest(largest_of(w), high));
   const std::size_t width = out.group == 0 ? in : out.group;
   for (std::size_t n = 0; n < w.rows(); ++n)
     for (std::size_t begin = 0; begin < in; begin += width) {
       const auto part = w.row(n).subspan(begin, std::min(width, in - begin));
       if (granularity != WeightGranularity::tensor)
-        out.scales.push_back(scale_of(largest_of({part.data(), 1, part.size()}), high));
-      round_weights(part, out.scales.back(), high, out.codes.data() + n * in + begin);
+        out.scales.push_back(scale_of_largest(largest_of({part.data(), 1, part.size()}), high));
+      for (std::size_t k = 0; k < part.size(); ++k)
+        out.codes[n * in + begin + k] =
+            static_cast<std::int8_t>(nearest_weight_code(part[k], out.scales.back(), high));
     }
   return out;
 }
 
 SymmetricBytes pack_symmetric(const SymmetricCodes& codes) {
-  SymmetricBytes packed{codes.shape, codes.bits, codes.group, {}, codes.scales};
+  SymmetricBytes packed{codes.shape, codes.bits, codes.group, {}, codes.scales, codes.multipliers};
   const auto [out, in] = codes.shape;
   if (codes.bits > kNibbleBits) {
     packed.bytes.assign(codes.codes.begin(), codes.codes.end());
@@ -126,7 +146,8 @@ SymmetricCodes unpack_symmetric(const SymmetricBytes& packed) {
   const auto [out, in] = packed.shape;
   require(packed.bytes.size() == out * row_bytes(packed.shape, packed.bits),
           "the bytes were not moved yet");
-  SymmetricCodes codes{packed.shape, packed.bits, packed.group, {}, packed.scales};
+  SymmetricCodes codes{packed.shape, packed.bits,   packed.group,
+                       {},           packed.scales, packed.multipliers};
   codes.codes.resize(out * in);
   if (packed.bits > kNibbleBits) {
     std::copy(packed.bytes.begin(), packed.bytes.end(), codes.codes.begin());
@@ -144,7 +165,8 @@ void dequantize_symmetric(const SymmetricCodes& codes, MatrixView<float> w) {
   require(w.rows() == out && w.cols() == in, "w is [out, in]");
   for (std::size_t n = 0; n < out; ++n)
     for (std::size_t k = 0; k < in; ++k)
-      w(n, k) = static_cast<float>(codes.codes[n * in + k]) * codes.scale(n, k);
+      w(n, k) =
+          static_cast<float>(codes.codes[n * in + k] * codes.multiplier(n, k)) * codes.scale(n, k);
 }
 
 void save_symmetric(const SymmetricBytes& packed, std::string_view prefix, PartSink& sink) {
@@ -153,6 +175,10 @@ void save_symmetric(const SymmetricBytes& packed, std::string_view prefix, PartS
            {packed.shape.out, row_bytes(packed.shape, packed.bits)},
            std::as_bytes(std::span(packed.bytes)));
   sink.put<float>(std::string(prefix) + "_scales", DType::f32, scales_shape(packed), packed.scales);
+  if (!packed.multipliers.empty())
+    sink.put<std::uint8_t>(std::string(prefix) + "_multipliers", DType::u8,
+                           {packed.shape.out, groups_of(packed.shape.in, packed.group)},
+                           packed.multipliers);
 }
 
 SymmetricBytes load_symmetric(const PartSource& source, std::string_view prefix, std::size_t in,
@@ -161,17 +187,22 @@ SymmetricBytes load_symmetric(const PartSource& source, std::string_view prefix,
   const std::string scales_name = std::string(prefix) + "_scales";
   const DType type = bits <= kNibbleBits ? DType::u8 : DType::i8;
   const std::uint64_t out = get_ranked(source, codes_name, type, 2).shape[0];
-  SymmetricBytes packed{
-      {out, in}, bits, granularity == WeightGranularity::group ? group : 0, {}, {}};
+  const bool grouped =
+      granularity == WeightGranularity::group || granularity == WeightGranularity::multiplier;
+  SymmetricBytes packed{{out, in}, bits, grouped ? group : 0, {}, {}};
   packed.bytes =
       values_of<std::uint8_t>(source.get(codes_name, type, {out, row_bytes(packed.shape, bits)}));
-  const Shape shape = granularity == WeightGranularity::tensor ? Shape{1}
-                      : granularity == WeightGranularity::channel
-                          ? Shape{out}
-                          : Shape{out, (in + group - 1) / group};
+  const Shape shape = granularity == WeightGranularity::tensor  ? Shape{1}
+                      : granularity == WeightGranularity::group ? Shape{out, groups_of(in, group)}
+                                                                : Shape{out};
   packed.scales = values_of<float>(source.get(scales_name, DType::f32, shape));
   check_codes(source, codes_name, packed);
   check_scales(source, scales_name, packed.scales);
+  if (granularity != WeightGranularity::multiplier) return packed;
+  const std::string multipliers_name = std::string(prefix) + "_multipliers";
+  packed.multipliers =
+      values_of<std::uint8_t>(source.get(multipliers_name, DType::u8, {out, groups_of(in, group)}));
+  check_multipliers(source, multipliers_name, packed);
   return packed;
 }
 

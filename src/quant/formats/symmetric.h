@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -12,14 +13,15 @@
 
 namespace tender::quant {
 
-/// Which weights share a scale.
-enum class WeightGranularity : std::uint8_t { tensor, channel, group };
+/// Which weights share a scale; with `multiplier` those of an output channel do, and groups of its
+/// inputs an integer on top.
+enum class WeightGranularity : std::uint8_t { tensor, channel, group, multiplier };
 
-/// Signed codes of 2 to 8 bits with float32 scales and no zero points; the weights of rtn and
+/// Signed codes of 2 to 8 bits with float32 scales and no zero points; the weights of rtn, gptq and
 /// tender.
 ///
-///     weight[n][k] = code * scale, code in [-2^(bits-1), 2^(bits-1) - 1]; quantizing makes no
-///     lowest code
+///     weight[n][k] = code * scale, or code * multiplier * scale; code in
+///     [-2^(bits-1), 2^(bits-1) - 1]; quantizing makes no lowest code
 ///
 /// Packed, row after row, the same on every machine:
 ///
@@ -29,23 +31,35 @@ enum class WeightGranularity : std::uint8_t { tensor, channel, group };
 ///                  0 in the nibble past an odd `in`
 ///     scales       float32, [1] per tensor, [out] per output channel, or    [out, groups]
 ///                  [out, (in + group - 1) / group]: the last group of a row may be shorter
+///     multipliers  uint8 [out, groups], 1 or more, beside [out] scales: only where |code *
+///                  multiplier| <= 127 for every code, so that the product is a code of 8 bits
 ///
-/// Bits per weight: 8 or 4, and 32 / in per channel or 32 / group. Rows never share a group of
-/// inputs.
+/// Bits per weight: 8 or 4, and 32 / in per channel or 32 / group; multipliers 8 / group and 32 /
+/// in. Rows never share a group of inputs.
 struct SymmetricCodes {
   LinearShape shape;
   int bits = 8;
-  std::size_t group = 0;           ///< inputs that share a scale; 0 where all of a row do
+  std::size_t group = 0;  ///< inputs that share a scale or multiplier; 0 where all of a row do
   std::vector<std::int8_t> codes;  ///< [out, in]
   std::vector<float> scales;
+  std::vector<std::uint8_t> multipliers{};  ///< [out, groups], or empty
 
   std::size_t groups() const { return group == 0 ? 1 : (shape.in + group - 1) / group; }
+  int multiplier(std::size_t output, std::size_t input) const {
+    return multipliers.empty() ? 1 : int{multipliers[output * groups() + input / group]};
+  }
+  /// What one unit of code * multiplier is worth.
   float scale(std::size_t output, std::size_t input) const {
     if (scales.size() == 1) return scales[0];
-    return group == 0 ? scales[output] : scales[output * groups() + input / group];
+    return group == 0 || !multipliers.empty() ? scales[output]
+                                              : scales[output * groups() + input / group];
   }
   friend bool operator==(const SymmetricCodes&, const SymmetricCodes&) = default;
 };
+
+/// The same weights with the multipliers inside codes of 8 bits, one scale per output channel;
+/// as they are where there are none.
+SymmetricCodes expanded(SymmetricCodes codes);
 
 /// The same with codes as stored.
 struct SymmetricBytes {
@@ -54,13 +68,33 @@ struct SymmetricBytes {
   std::size_t group = 0;
   std::vector<std::uint8_t> bytes;
   std::vector<float> scales;
+  std::vector<std::uint8_t> multipliers{};
 
   std::size_t payload() const;  ///< from the shape, since prepare() may have moved the bytes
 };
 
+/// Below it quotients by the scale would be denormal: such weights count as 0.
+inline constexpr float kTinyWeight = 0x1p-100F;
+
+/// 2^(bits-1) - 1.
+int highest_weight_code(int bits);
+/// The largest multiplier whose product with every code fits 8 bits: 127 / highest code.
+int highest_multiplier(int bits);
+/// largest / high, moved by an ulp in the rare case where high * scale would give another scale
+/// back: so quantizing dequantized weights finds the same codes and the same scales. 1 where
+/// `largest` counts as 0.
+float scale_of_largest(float largest, int high);
+/// The code of a weight: rne(clamp(w / step, -high, high)), as a float32.
+inline float nearest_weight_code(float w, float step, int high) {
+  constexpr float kNoFraction = 0x1.8p23F;  // the addition rounds to nearest even
+  const auto bound = static_cast<float>(high);
+  return (std::max(std::min(w / step, bound), -bound) + kNoFraction) - kNoFraction;
+}
+
 /// Round to nearest even of w / scale, where scale = (largest |w| that shares it) / (2^(bits-1) -
 /// 1).
-/// @param group  inputs per scale, for WeightGranularity::group
+/// @param granularity  any but multiplier, which weight_search.h knows
+/// @param group        inputs per scale, for WeightGranularity::group
 SymmetricCodes quantize_symmetric(MatrixView<const float> w, int bits,
                                   WeightGranularity granularity, std::size_t group);
 
@@ -68,7 +102,7 @@ SymmetricBytes pack_symmetric(const SymmetricCodes& codes);
 SymmetricCodes unpack_symmetric(const SymmetricBytes& packed);
 void dequantize_symmetric(const SymmetricCodes& codes, MatrixView<float> w);
 
-/// Parts `<prefix>_codes` and `<prefix>_scales`.
+/// Parts `<prefix>_codes`, `<prefix>_scales` and, where there are any, `<prefix>_multipliers`.
 void save_symmetric(const SymmetricBytes& packed, std::string_view prefix, PartSink& sink);
 /// @throws Error corrupt_file (CK_PART_MISSING, CK_PART_SHAPE, QC_RANGE, QC_SCALE)
 SymmetricBytes load_symmetric(const PartSource& source, std::string_view prefix, std::size_t in,

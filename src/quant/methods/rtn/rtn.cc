@@ -5,6 +5,7 @@
 
 #include "base/contracts.h"
 #include "base/error.h"
+#include "quant/options.h"
 #include "quant/parts.h"
 
 namespace tender::quant {
@@ -76,7 +77,17 @@ void reference_integers(const RtnInput& input, const SymmetricCodes& weights, co
   }
 }
 
+/// Inputs whose sums stand apart; multipliers are inside the codes and stand in no one's way.
+std::size_t stretch_of(const RtnInput& input) {
+  return input.weight_granularity == WeightGranularity::group ? input.group : 0;
+}
+
 }  // namespace
+
+void settle(RtnOptions& options) {
+  if (options.weight_granularity == WeightGranularity::multiplier && options.weight_bits != 4)
+    refuse_option("rtn", "weight_granularity", "multiplier", "another one for codes of 8 bits");
+}
 
 void RtnCalibration::observe(const Rows& x) {
   if (!wanted_) return;
@@ -110,7 +121,8 @@ MethodTraits Rtn::traits() const {
                     : granularity == ActivationGranularity::token ? InputRounding::by_row
                                                                   : InputRounding::by_position,
           .wants_inputs = is_static(granularity),
-          .idempotent = true,
+          .idempotent = options_.weight_scale == WeightScale::max &&
+                        options_.weight_granularity != WeightGranularity::multiplier,
           .weight_bits = static_cast<double>(options_.weight_bits),
           .activation_bits = granularity == ActivationGranularity::none
                                  ? kNotRounded
@@ -132,7 +144,8 @@ RtnInput Rtn::input(const Calibration& seen, std::span<const MatrixView<const fl
   input.in = seen.largest().size();
   input.weight_bits = options_.weight_bits;
   input.weight_granularity = options_.weight_granularity;
-  if (options_.weight_granularity == WeightGranularity::group)
+  if (options_.weight_granularity == WeightGranularity::group ||
+      options_.weight_granularity == WeightGranularity::multiplier)
     input.group = std::min(static_cast<std::size_t>(options_.group_size), input.in);
   input.granularity = options_.activation_granularity;
   if (input.granularity != ActivationGranularity::none)
@@ -171,8 +184,17 @@ void Rtn::rounded(const Input& input, const Rows& x, MatrixView<float> out) {
 }
 
 SymmetricCodes Rtn::quantize(MatrixView<const float> w, const Input& input, const SecondMoment*,
-                             ThreadPool&) const {
-  return quantize_symmetric(w, input.weight_bits, input.weight_granularity, input.group);
+                             ThreadPool& pool) const {
+  WeightSearchOptions search;
+  search.weight_scale = options_.weight_scale;
+  return quantize(w, input, search, nullptr, pool);
+}
+
+SymmetricCodes Rtn::quantize(MatrixView<const float> w, const Input& input,
+                             const WeightSearchOptions& search, const SecondMoment* moment,
+                             ThreadPool& pool) {
+  return search_weights(w, {input.weight_bits, input.weight_granularity, input.group}, search,
+                        moment, pool);
 }
 
 RtnPacked Rtn::pack(const Codes& codes) { return {pack_symmetric(codes), {}, {}}; }
@@ -184,8 +206,10 @@ void Rtn::dequantize(const Input&, const Packed& packed, MatrixView<float> w) {
 void Rtn::save_input(const Input& input, PartSink& sink) {
   const std::array<std::int32_t, 5> meta = {
       input.weight_bits, static_cast<std::int32_t>(input.group),
-      input.weight_granularity == WeightGranularity::tensor ? 1 : 0, input.activation_bits,
-      static_cast<std::int32_t>(input.in)};
+      input.weight_granularity == WeightGranularity::tensor       ? 1
+      : input.weight_granularity == WeightGranularity::multiplier ? 2
+                                                                  : 0,
+      input.activation_bits, static_cast<std::int32_t>(input.in)};
   sink.put<std::int32_t>("rtn_meta", DType::i32, {meta.size()}, meta);
   if (input.granularity == ActivationGranularity::tensor)
     sink.put<float>("rtn_tensor_scale", DType::f32, {1}, input.scales);
@@ -198,12 +222,17 @@ RtnInput Rtn::load_input(const PartSource& source) {
   check_number(source, "rtn_meta", "weight bits", meta[0], 2, 8);
   check_number(source, "rtn_meta", "inputs", meta[4], 1, kMaxInputs);
   check_number(source, "rtn_meta", "inputs per weight scale", meta[1], 0, meta[4]);
-  check_number(source, "rtn_meta", "one scale for the matrix", meta[2], 0, meta[1] == 0 ? 1 : 0);
+  check_number(source, "rtn_meta", "the kind of scales", meta[2], 0, 2);
+  if (meta[2] != 0)  // one scale has no groups, multipliers have some and 4 bits
+    check_number(source, "rtn_meta", "inputs per weight scale", meta[1], meta[2] == 1 ? 0 : 1,
+                 meta[2] == 1 ? 0 : meta[4]);
+  if (meta[2] == 2) check_number(source, "rtn_meta", "weight bits", meta[0], 4, 4);
   if (meta[3] != kNotRounded) check_number(source, "rtn_meta", "activation bits", meta[3], 2, 8);
   RtnInput input;
   input.weight_bits = meta[0];
   input.group = static_cast<std::size_t>(meta[1]);
-  input.weight_granularity = meta[1] != 0   ? WeightGranularity::group
+  input.weight_granularity = meta[2] == 2   ? WeightGranularity::multiplier
+                             : meta[1] != 0 ? WeightGranularity::group
                              : meta[2] == 1 ? WeightGranularity::tensor
                                             : WeightGranularity::channel;
   input.activation_bits = meta[3];
@@ -248,7 +277,7 @@ InputRounding Rtn::rounding(const Input& input) {
 }
 
 void Rtn::reference(const Input& input, const Packed& packed, const Rows& x, MatrixView<double> y) {
-  const SymmetricCodes weights = unpack(packed);
+  const SymmetricCodes weights = expanded(unpack(packed));
   if (is_integer(input)) return reference_integers(input, weights, x, y);
   Matrix w(weights.shape.out, weights.shape.in);
   dequantize_symmetric(weights, w.view());
@@ -265,11 +294,11 @@ void Rtn::reference(const Input& input, const Packed& packed, const Rows& x, Mat
 
 void Rtn::prepare(Input& input, Isa isa) {
   input.floats = &kernels::best_gemm_f32(isa);
-  if (is_integer(input)) input.rows = IntegerRows(rounding_of(input), isa, input.group);
+  if (is_integer(input)) input.rows = IntegerRows(rounding_of(input), isa, stretch_of(input));
 }
 
 void Rtn::prepare(const Input& input, Packed& packed, Isa) {
-  const SymmetricCodes weights = unpack(packed);
+  const SymmetricCodes weights = expanded(unpack(packed));
   if (is_integer(input)) {
     std::vector<float> scales = weights.scales;
     if (input.weight_granularity == WeightGranularity::tensor)

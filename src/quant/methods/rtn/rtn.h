@@ -12,14 +12,15 @@
 #include "quant/integer/integer_linear.h"
 #include "quant/integer/integer_rows.h"
 #include "quant/method.h"
+#include "quant/weight_search.h"
 
 namespace tender::quant {
 
 /// Which values of a site's rows share a scale. `tensor` and `channel` are calibrated maxima.
 enum class ActivationGranularity : std::uint8_t { none, tensor, token, channel };
 
-inline constexpr std::array<std::string_view, 3> kWeightGranularities = {"tensor", "channel",
-                                                                         "group"};
+inline constexpr std::array<std::string_view, 4> kWeightGranularities = {"tensor", "channel",
+                                                                         "group", "multiplier"};
 inline constexpr std::array<std::string_view, 4> kActivationGranularities = {"none", "tensor",
                                                                              "token", "channel"};
 
@@ -27,6 +28,7 @@ struct RtnOptions {
   int weight_bits = 8;
   WeightGranularity weight_granularity = WeightGranularity::channel;
   int group_size = 128;
+  WeightScale weight_scale = WeightScale::max;
   int activation_bits = 8;
   ActivationGranularity activation_granularity = ActivationGranularity::token;
 
@@ -35,9 +37,12 @@ struct RtnOptions {
     visit.bits("weight_bits", self.weight_bits, "bits of a weight code");
     visit.choice(
         "weight_granularity", self.weight_granularity, kWeightGranularities,
-        "weights that share a scale: all, those of an output channel, or groups of its inputs");
+        "weights that share a scale: all, those of an output channel, groups of its inputs, or "
+        "those of a channel with an integer multiplier per group (4 bits)");
     visit.integer("group_size", self.group_size, 1, 1 << 20,
-                  "inputs that share a scale, for groups");
+                  "inputs that share a scale or multiplier, for groups");
+    visit.choice("weight_scale", self.weight_scale, kWeightScales,
+                 "scales of weights: from the largest, or of the least squared error");
     visit.bits("activation_bits", self.activation_bits, "bits of an activation code");
     visit.choice(
         "activation_granularity", self.activation_granularity, kActivationGranularities,
@@ -45,13 +50,14 @@ struct RtnOptions {
         "token, or of an input channel (calibrated maxima; evaluated in float32)");
   }
 };
-inline void settle(RtnOptions&) {}
+void settle(RtnOptions& options);
 
 /// How a site's rows are rounded.
 ///
 ///     part rtn_meta            int32 [5]   weight bits, inputs per weight scale (0: all of a row),
-///                                          1 if one scale serves the whole matrix, activation bits
-///                                          (32: not rounded), inputs of the site
+///                                          1 if one scale serves the whole matrix, 2 if groups
+///                                          have multipliers; activation bits (32: not rounded),
+///                                          inputs of the site
 ///     part rtn_tensor_scale    float32 [1]   the activation step, where one serves all
 ///     part rtn_channel_scales  float32 [in]  the steps, where every input channel has one
 struct RtnInput {
@@ -67,7 +73,7 @@ struct RtnInput {
   const kernels::GemmF32Kernel* floats = nullptr;  ///< made by prepare()
 };
 
-/// One layer: parts rtn_codes and rtn_scales as in formats/symmetric.h.
+/// One layer: parts rtn_codes, rtn_scales, rtn_multipliers as in formats/symmetric.h.
 struct RtnPacked {
   SymmetricBytes weights;
   IntegerLinear integers;     ///< made by prepare() where rows become integers with one step
@@ -141,6 +147,12 @@ class Rtn {
   static void matmul(const Input& input, const Packed& packed, const Rounded& rounded,
                      MatrixView<float> y, const Epilogue& epilogue, ThreadPool& pool);
   static std::string kernel(const Input& input, const Packed& packed);
+
+ protected:
+  /// Codes in the granularity of the site. @param search  of which the scales are as in the options
+  static Codes quantize(MatrixView<const float> w, const Input& input,
+                        const WeightSearchOptions& search, const SecondMoment* moment,
+                        ThreadPool& pool);
 
  private:
   Options options_;

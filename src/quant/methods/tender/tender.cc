@@ -14,11 +14,20 @@ InputRounding rounding_in(TenderMode mode, std::size_t chunk_rows) {
                                                               : InputRounding::by_position;
 }
 
+WeightFormat weight_format(const TenderInput& input) {
+  const bool multiplied = input.multiplier_group != 0;
+  return {.bits = input.weight_bits,
+          .granularity = multiplied ? WeightGranularity::multiplier : WeightGranularity::channel,
+          .group = input.multiplier_group};
+}
+
 }  // namespace
 
 MethodTraits Tender::traits() const {
+  const bool compensated = options_.weights.weight_search == WeightSearch::gptq;
   return {.inputs = rounding_in(options_.mode, static_cast<std::size_t>(options_.chunk_rows)),
-          .wants_inputs = options_.mode != TenderMode::one_row,
+          .wants_inputs = options_.mode != TenderMode::one_row || compensated,
+          .wants_moment = compensated,
           .idempotent = false,  // the compensation is of the weights as they came
           .weight_bits = static_cast<double>(options_.weight_bits),
           .activation_bits = static_cast<double>(options_.activation_bits)};
@@ -42,10 +51,10 @@ void Tender::rounded(const Input& input, const Rows& x, MatrixView<float> out) {
                out.row(m));
 }
 
-TenderCodes Tender::quantize(MatrixView<const float> w, const Input& input, const SecondMoment*,
-                             ThreadPool&) const {
+TenderCodes Tender::quantize(MatrixView<const float> w, const Input& input,
+                             const SecondMoment* moment, ThreadPool& pool) const {
   require(w.cols() == input.in, "weights are [out, in]");
-  TenderCodes codes{quantize_symmetric(w, input.weight_bits, WeightGranularity::channel, 0), {}};
+  TenderCodes codes{search_weights(w, weight_format(input), options_.weights, moment, pool), {}};
   for (std::size_t at = 0; at < input.bias.size(); at += input.in)
     for (std::size_t n = 0; n < w.rows(); ++n) {
       double sum = 0;
@@ -77,8 +86,9 @@ void Tender::save(const Packed& packed, PartSink& sink) {
 }
 
 TenderPacked Tender::load(const Input& input, const PartSource& source) {
+  const WeightFormat format = weight_format(input);
   TenderPacked packed{
-      load_symmetric(source, "tender", input.in, input.weight_bits, WeightGranularity::channel, 0),
+      load_symmetric(source, "tender", input.in, format.bits, format.granularity, format.group),
       {},
       {}};
   if (!input.bias.empty())
@@ -108,7 +118,7 @@ InputRounding Tender::rounding(const Input& input) {
 void Tender::reference(const Input& input, const Packed& packed, const Rows& x,
                        MatrixView<double> y) {
   const RowRounding rounding = tender_rounding(input);
-  const SymmetricCodes weights = unpack_symmetric(packed.weights);
+  const SymmetricCodes weights = expanded(unpack_symmetric(packed.weights));
   const auto [out, in] = weights.shape;
   std::vector<std::int16_t> codes(in);
   for (std::size_t m = 0; m < x.values.rows(); ++m) {
@@ -132,7 +142,7 @@ void Tender::prepare(Input& input, Isa isa) {
 }
 
 void Tender::prepare(const Input& input, Packed& packed, Isa) {
-  const SymmetricCodes weights = unpack_symmetric(packed.weights);
+  const SymmetricCodes weights = expanded(unpack_symmetric(packed.weights));
   packed.integers = IntegerLinear(
       input.rows, {weights.shape, weights.codes, weights.scales, packed.compensation});
   packed.weights.bytes = {};

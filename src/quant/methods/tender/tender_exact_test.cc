@@ -170,7 +170,11 @@ TEST(TenderCheck6, AChunkIsIndependentOfTheOthersAndPositionsPastTheLastUseTheLa
 
 TEST(Tender, DefaultsFollowTheBitsAndTheMode) {
   const auto resolved = [](const Json& json) {
-    return write_options(read_options<TenderOptions>("tender", json));
+    const Json all = write_options(read_options<TenderOptions>("tender", json));
+    Json some;
+    for (const char* name : {"weight_bits", "activation_bits", "mode", "groups", "chunk_rows"})
+      some[name] = all[name];
+    return some;
   };
   EXPECT_EQ(resolved(Json::object()), (Json{{"weight_bits", 8},
                                             {"activation_bits", 8},
@@ -183,6 +187,22 @@ TEST(Tender, DefaultsFollowTheBitsAndTheMode) {
                                                                           {"groups", 14},
                                                                           {"chunk_rows", 256}}));
   EXPECT_EQ(resolved({{"mode", "static"}, {"chunk_rows", 0}})["chunk_rows"], 0);
+}
+
+TEST(Tender, MultipliersAreForFourBitsAndGroupsOf32And64And128) {
+  const auto code_of = [](const Json& json) -> std::string {
+    try {
+      read_options<TenderOptions>("tender", json);
+    } catch (const Error& error) {
+      return error.code();
+    }
+    return "";
+  };
+  for (const int group : {0, 32, 64, 128})
+    EXPECT_EQ(code_of({{"weight_bits", 4}, {"multiplier_group", group}}), "") << group;
+  for (const int group : {-1, 1, 33, 96, 256})
+    EXPECT_NE(code_of({{"weight_bits", 4}, {"multiplier_group", group}}), "") << group;
+  EXPECT_EQ(code_of({{"weight_bits", 8}, {"multiplier_group", 64}}), "OPTION_VALUE");
 }
 
 TEST(Tender, EmptyGroupsAtTheBottomAreDroppedAndTheUnitIsTheSmallestScaleInUse) {

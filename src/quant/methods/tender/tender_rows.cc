@@ -13,8 +13,8 @@ namespace tender::quant {
 namespace {
 
 constexpr int kStaticChunk = 256;  // tender.md 2.3
-constexpr std::size_t kMeta = 7;
-constexpr std::size_t kOldMeta = 6;  // without the number of inputs
+constexpr std::size_t kMeta = 8;
+constexpr std::size_t kOldMeta = 6;  // without what weight multipliers and one-row mode brought
 constexpr std::int64_t kMaxPositions = std::int64_t{1} << 20;
 constexpr std::int64_t kMaxInputs = std::int64_t{1} << 20;
 
@@ -123,7 +123,9 @@ TenderInput load_meta(const PartSource& source) {
   input.chunk_rows = static_cast<std::size_t>(meta[3]);
   if (size == kOldMeta) return input;
   check_number(source, "tender_meta", "inputs", meta[6], 1, kMaxInputs);
+  check_number(source, "tender_meta", "inputs per multiplier", meta[7], 0, meta[0] == 4 ? 128 : 0);
   input.in = static_cast<std::size_t>(meta[6]);
+  input.multiplier_group = static_cast<std::size_t>(meta[7]);
   return input;
 }
 
@@ -159,6 +161,12 @@ void settle(TenderOptions& options) {
   if (options.groups == 0) options.groups = default_groups(options);
   if (options.chunk_rows == TenderOptions::kByMode)
     options.chunk_rows = options.mode == TenderMode::static_scales ? kStaticChunk : 0;
+  const int group = options.multiplier_group;
+  if (group != 0 && group != 32 && group != 64 && group != 128)
+    refuse_option("tender", "multiplier_group", std::to_string(group), "0, 32, 64 or 128");
+  if (group != 0 && options.weight_bits != 4)
+    refuse_option("tender", "multiplier_group", std::to_string(group),
+                  "0, since a multiplier of 8-bit codes would not fit 8 bits");
 }
 
 std::size_t TenderInput::bytes() const {
@@ -244,6 +252,7 @@ TenderInput tender_input(const TenderCalibration& seen, const TenderOptions& opt
   input.groups = options.groups;
   input.mode = options.mode;
   input.is_unsigned = seen.nonnegative();
+  input.multiplier_group = static_cast<std::size_t>(options.multiplier_group);
   if (input.mode == TenderMode::one_row) return input;
   if (seen.chunks() == 0)
     fail(ErrorKind::invalid_input,
@@ -280,7 +289,8 @@ void save_tender_input(const TenderInput& input, PartSink& sink) {
                                                 static_cast<std::int32_t>(input.chunk_rows),
                                                 static_cast<std::int32_t>(input.mode),
                                                 input.is_unsigned ? 1 : 0,
-                                                static_cast<std::int32_t>(input.in)};
+                                                static_cast<std::int32_t>(input.in),
+                                                static_cast<std::int32_t>(input.multiplier_group)};
   sink.put<std::int32_t>("tender_meta", DType::i32, {meta.size()}, meta);
   if (input.mode == TenderMode::one_row) return;
   sink.put<float>("tender_tmax", DType::f32, {input.chunks()}, input.tmax);

@@ -9,6 +9,7 @@
 #include "quant/integer/integer_rows.h"
 #include "quant/integer/row_rounding.h"
 #include "quant/method.h"
+#include "quant/weight_search.h"
 
 namespace tender::quant {
 
@@ -28,6 +29,8 @@ struct TenderOptions {
   TenderMode mode = TenderMode::row_scaled;
   int groups = 0;
   int chunk_rows = kByMode;
+  int multiplier_group = 0;
+  WeightSearchOptions weights;
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor& visit) {
@@ -41,6 +44,10 @@ struct TenderOptions {
                   "where every element has an exponent");
     visit.integer("chunk_rows", self.chunk_rows, kByMode, 1 << 20,
                   "positions that share metadata; 0: all; -1: 256 in static mode, else all");
+    visit.integer("multiplier_group", self.multiplier_group, 0, 128,
+                  "with 4-bit weights: inputs of an output that share an integer multiplier, 32, "
+                  "64 or 128; 0: none do");
+    WeightSearchOptions::fields(self.weights, visit);
   }
 };
 /// @throws Error invalid_argument (OPTION_VALUE)
@@ -48,10 +55,11 @@ void settle(TenderOptions& options);
 
 /// How a site's rows are rounded: the calibrated metadata of C row chunks.
 ///
-///     part tender_meta    int32 [7]        weight bits, activation bits, groups G, positions per
+///     part tender_meta    int32 [8]        weight bits, activation bits, groups G, positions per
 ///                                          chunk (0: one chunk), mode (0 static, 1 row-scaled,
-///                                          2 one-row), 1 if codes are unsigned, inputs; files of
-///                                          before have the first six
+///                                          2 one-row), 1 if codes are unsigned, inputs,
+///                                          inputs per weight multiplier (0: none); older files
+///                                          have the first six
 ///     part tender_tmax    float32 [C]      largest magnitude of the chunk (TMax)
 ///     part tender_bias    float32 [C, in]  what is taken off each channel; absent where nothing is
 ///     part tender_groups  uint8 [C, in]    group index i of each channel, 0 the smallest scale
@@ -66,6 +74,7 @@ struct TenderInput {
   std::size_t chunk_rows = 0;
   TenderMode mode = TenderMode::row_scaled;
   bool is_unsigned = false;
+  std::size_t multiplier_group = 0;  ///< inputs that share a multiplier of the weights; 0: none do
   std::vector<float> tmax;
   std::vector<float> bias;
   std::vector<std::uint8_t> group;

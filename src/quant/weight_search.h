@@ -1,0 +1,78 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <string_view>
+
+#include "base/thread_pool.h"
+#include "quant/formats/symmetric.h"
+#include "quant/gptq/compensation.h"
+#include "quant/second_moment.h"
+#include "tensor/matrix.h"
+
+namespace tender::quant {
+
+/// How the codes of weights are chosen under given scales.
+enum class WeightSearch : std::uint8_t {
+  rtn,   ///< each weight to the nearest code
+  gptq,  ///< a column at a time, errors made up for by the columns that are left (gptq/)
+};
+inline constexpr std::array<std::string_view, 2> kWeightSearches = {"rtn", "gptq"};
+
+/// How scales are chosen before that.
+enum class WeightScale : std::uint8_t {
+  max,  ///< so that the largest weight is the largest code
+  mse,  ///< so that rounding to nearest costs least; large weights may be clipped
+};
+inline constexpr std::array<std::string_view, 2> kWeightScales = {"max", "mse"};
+
+/// The options of weights that several methods share; bits and granularity are each method's.
+struct WeightSearchOptions {
+  WeightSearch weight_search = WeightSearch::rtn;
+  WeightScale weight_scale = WeightScale::max;
+  int damping = 10;
+  SweepOrder sweep_order = SweepOrder::largest_first;
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor& visit) {
+    visit.choice("weight_search", self.weight_search, kWeightSearches,
+                 "codes of weights: each the nearest, or errors made up for by the weights that "
+                 "are still to be rounded (GPTQ)");
+    visit.choice("weight_scale", self.weight_scale, kWeightScales,
+                 "scales of weights: from the largest, or of the least squared error");
+    visit.integer("damping", self.damping, 1, 1000,
+                  "with gptq: thousandths of the mean second moment added to each channel's");
+    visit.choice("sweep_order", self.sweep_order, kSweepOrders,
+                 "with gptq: input channels as stored, or by descending second moment");
+  }
+};
+
+/// What is stored of a layer's weights.
+struct WeightFormat {
+  int bits = 8;
+  WeightGranularity granularity = WeightGranularity::channel;
+  std::size_t group = 0;  ///< inputs per scale or multiplier, for those granularities
+};
+
+/// Scales, multipliers and codes of a layer.
+///
+/// Scales are fixed before codes. `max`: the largest |w| over the highest code; the scale of an
+/// output with multipliers is that of its largest group over the highest multiplier, and every
+/// group gets the smallest multiplier that clips nothing. `mse`: clipped by 0, 2, … 50 %
+/// (multipliers: all that clip by less than 45 %, for scales 0 to 30 % smaller), whatever gives the
+/// least sum of c_k (w - q)^2; c_k is the second moment of channel k where there is one, else 1. Of
+/// equals, the one that clips least.
+///
+/// @param w       [out, in], finite
+/// @param moment  of the rows, in the basis of w; null: c_k = 1
+/// @throws Error invalid_input (Q_MOMENT; Q_CALIBRATION where gptq has no moment)
+SymmetricCodes search_weights(MatrixView<const float> w, const WeightFormat& format,
+                              const WeightSearchOptions& options, const SecondMoment* moment,
+                              ThreadPool& pool);
+
+/// The same from H [in, in] itself; empty where there is none.
+SymmetricCodes search_weights(MatrixView<const float> w, const WeightFormat& format,
+                              const WeightSearchOptions& options, MatrixView<const double> moment,
+                              ThreadPool& pool);
+
+}  // namespace tender::quant
