@@ -72,6 +72,8 @@ class Quantize : public Command {
                    "Type of matrices that stay float: f16, bf16 or f32")
         ->capture_default_str();
     app.add_flag("--replace-invalid", replace_invalid_, "Read bytes that are not UTF-8 as U+FFFD");
+    app.add_flag("--restart", restart_,
+                 "Start over; without it, a run that was interrupted goes on where it was");
     app.add_flag("--force", force_, "Replace an output that exists");
     app.footer(
         "Example: tender quantize model.gguf out --method tender --weight-bits 8 --activation-bits "
@@ -120,6 +122,7 @@ class Quantize : public Command {
     if (calibration_) request.calibration = *calibration_;
     if (load_calibration_) request.load_calibration = *load_calibration_;
     if (save_calibration_) request.save_calibration = *save_calibration_;
+    request.restart = restart_;
     request.windows = windows_;
     request.invalid_text =
         replace_invalid_ ? compress::InvalidText::replace : compress::InvalidText::refuse;
@@ -195,6 +198,7 @@ class Quantize : public Command {
   compress::CalibrationWindows windows_;
   std::string float_dtype_ = "f16";
   bool replace_invalid_ = false;
+  bool restart_ = false;
   bool force_ = false;
 };
 

@@ -4,16 +4,16 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
+#include "base/mapped_file.h"
 #include "base/output.h"
-#include "base/progress.h"
-#include "base/thread_pool.h"
-#include "compress/calibration_text.h"
-#include "model/model.h"
+#include "io/safetensors/safetensors_structure.h"
+#include "io/safetensors_writer.h"
+#include "model/part_reader.h"
 #include "quant/registry.h"
+#include "tensor/matrix.h"
 
 namespace tender::compress {
 
@@ -23,44 +23,43 @@ struct SampleRows {
   std::vector<std::int32_t> positions;  ///< [rows]
 };
 
-/// What calibration knows of every site of a model: one quantizer each, and some of the rows.
-class Calibration {
- public:
-  /// @param options  of the method, as JSON
-  Calibration(const quant::MethodEntry& method, const std::string& options,
-              const model::ModelSpec& spec);
-
-  /// Runs the float model over the windows, each a sequence of its own.
-  /// @throws Error invalid_input (CANCELLED)
-  void observe(const model::Model& model, const CalibrationText& text, ThreadPool& pool,
-               Progress& progress);
-
-  std::size_t sites() const { return quantizers_.size(); }
-  quant::SiteQuantizer& quantizer(std::size_t site) { return *quantizers_[site]; }
-  const quant::SiteQuantizer& quantizer(std::size_t site) const { return *quantizers_[site]; }
-  /// No rows where nothing was observed.
-  const SampleRows& sample(std::size_t site) const { return samples_[site]; }
-  /// Frees what is kept of a site.
-  void forget(std::size_t site);
-
- private:
-  std::vector<std::unique_ptr<quant::SiteQuantizer>> quantizers_;
-  std::vector<SampleRows> samples_;
-};
-
-/// What a stored calibration belongs to, by name: "model", "method", "text", "seqlen", … → value.
+/// What a stored calibration, or the state of an unfinished run, belongs to, by name: "model",
+/// "method", "calibration.sha256", … → value.
 using Fingerprint = std::map<std::string, std::string>;
 
-/// Stores the calibration of all sites as a safetensors file that appears whole or not at all.
-void save_calibration(const std::filesystem::path& path, Overwrite overwrite,
-                      const Calibration& calibration, const Fingerprint& fingerprint,
-                      const model::ModelSpec& spec);
+/// "model ab12…, method tender": for messages.
+std::string described(const Fingerprint& fingerprint);
 
-/// Fills the quantizers from such a file.
-/// @param expected  what must be equal where it is named
-/// @return the fingerprint of the file
-/// @throws Error corrupt_file (CK_…, ST_…), invalid_input (CK_FINGERPRINT, showing the difference)
-Fingerprint load_calibration(const std::filesystem::path& path, const Fingerprint& expected,
-                             const model::ModelSpec& spec, Calibration& calibration);
+/// The values of `expected` that `found` has otherwise or lacks: what each of the two says.
+struct Difference {
+  Fingerprint found;
+  Fingerprint expected;
+};
+Difference difference(const Fingerprint& found, const Fingerprint& expected);
+
+/// Stores what calibration has seen of all sites as a safetensors file that appears whole or not at
+/// all.
+/// @param parts  "<site>.<part>", made by SiteQuantizer::save_calibration
+void save_calibration(const std::filesystem::path& path, Overwrite overwrite,
+                      std::vector<io::TensorToWrite> parts, const Fingerprint& fingerprint);
+
+/// Such a file, open.
+class StoredCalibration {
+ public:
+  /// @param expected  what must be equal where it is named
+  /// @throws Error corrupt_file (CK_…, ST_…), invalid_input (CK_FINGERPRINT, showing the
+  /// difference)
+  StoredCalibration(const std::filesystem::path& path, const Fingerprint& expected);
+
+  const Fingerprint& fingerprint() const { return fingerprint_; }
+  /// Gives a quantizer what was seen at its site. @throws Error corrupt_file
+  void load(const std::string& site, quant::SiteQuantizer& quantizer) const;
+
+ private:
+  MappedFile file_;
+  io::SafetensorsStructure structure_;
+  Fingerprint fingerprint_;
+  model::PartIndex index_;
+};
 
 }  // namespace tender::compress

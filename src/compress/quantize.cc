@@ -1,7 +1,5 @@
 #include "compress/quantize.h"
 
-#include <malloc.h>
-
 #include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
@@ -15,7 +13,9 @@
 #include "base/mapped_file.h"
 #include "compress/calibration.h"
 #include "compress/float_tensors.h"
+#include "compress/journal.h"
 #include "compress/measure.h"
+#include "compress/site_pipeline.h"
 #include "compress/source_name.h"
 #include "compress/stored_parts.h"
 #include "model/model.h"
@@ -26,6 +26,9 @@ namespace tender::compress {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+// In a journal, whose layers hold what becomes of the output and what becomes of the calibration.
+constexpr const char* kPartsPrefix = "parts/";
+constexpr const char* kSeenPrefix = "seen/";
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -36,17 +39,8 @@ void check_cancelled(const Progress& progress) {
     fail(ErrorKind::io, {.code = "CANCELLED"}, "cancelled; nothing was written");
 }
 
-/// Gives free heap pages back. Packed parts stay between the weights of one site and the next, so
-/// that the heap would come to hold both: 560 MiB instead of 150 for a model of 135 million
-/// weights.
-void trim_heap() {
-#if defined(__GLIBC__)
-  malloc_trim(0);
-#endif
-}
-
 /// One run of quantize(): what it knows grows from step to step.
-class Run {
+class Run : public SiteKeeper {
  public:
   Run(const io::Checkpoint& checkpoint, const QuantizeRequest& request, Isa isa, ThreadPool& pool,
       Progress& progress)
@@ -61,17 +55,67 @@ class Run {
 
   Report quantize() {
     prepare();
-    Calibration calibration(method_, report_.options, spec_);
-    calibrate(calibration);
-    for (std::size_t s = 0; s < spec_.sites.size(); ++s) {
-      check_cancelled(progress_);
-      quantize_site(s, calibration);
-      calibration.forget(s);
-      trim_heap();
-      progress_.update(s + 1, spec_.sites.size(), "quantizing " + spec_.sites[s].name);
-    }
+    journal_ = std::make_unique<Journal>(request_.output, run_fingerprint(), request_.restart);
+    if (journal_->layers() > 0)
+      progress_.note(fmt::format("continuing an interrupted run: {} of {} layers are done",
+                                 journal_->layers(), spec_.info.layers));
+    SitePipeline pipeline(checkpoint_, spec_, weights_, method_, report_.options, isa_, pool_,
+                          progress_);
+    pipeline.run(text_ && wants_text_ ? &*text_ : nullptr, stored_ ? &*stored_ : nullptr, *this);
+    if (request_.save_calibration)
+      save_calibration(*request_.save_calibration, request_.overwrite, journal_->list(kSeenPrefix),
+                       fingerprint(&*text_));
     write();
+    journal_->discard();
     return std::move(report_);
+  }
+
+  bool has(std::size_t layer) const override { return journal_->has(layer); }
+
+  std::unique_ptr<quant::PackedSite> load(std::size_t site) const override {
+    return model::load_packed(method_, journal_->parts(), spec_.sites[site], kPartsPrefix);
+  }
+
+  void keep_calibration(std::size_t site, const quant::SiteQuantizer& seen) override {
+    if (!request_.save_calibration) return;
+    StoredParts::Sink sink(parts_, kSeenPrefix + spec_.sites[site].name);
+    seen.save_calibration(sink);
+  }
+
+  void keep(const QuantizedSite& quantized) override {
+    const model::SiteSpec& site = spec_.sites[quantized.index];
+    const std::vector<std::size_t> bytes = save_site(quantized.packed, site, parts_, kPartsPrefix);
+    for (std::size_t l = 0; l < site.linears.size(); ++l)
+      layers_.push_back(
+          {.name = site.linears[l],
+           .site = site.name,
+           .source = std::string(to_string(weights_.stored(site.linears[l] + ".weight").type)),
+           .out = site.shape.outs[l],
+           .in = site.shape.in,
+           .bytes = bytes[l],
+           .relative_error = relative_error(quantized.packed, l, quantized.weights[l]),
+           .seconds = quantized.seconds / static_cast<double>(site.linears.size())});
+  }
+
+  void measure(const QuantizedSite& quantized) override {
+    const auto& sample = quantized.sample;
+    const std::size_t rows = sample.positions.size();
+    const auto& weights = quantized.weights;
+    std::vector<Matrix> got;
+    std::vector<quant::SiteOutput> outputs;
+    for (const auto& w : weights) got.emplace_back(rows, w.rows());
+    for (Matrix& matrix : got) outputs.push_back({matrix.view(), {}});
+    quantized.packed.matmul({sample.values.view().rows_from(0, rows), sample.positions}, outputs,
+                            pool_);
+    for (std::size_t l = 0; l < weights.size(); ++l)
+      layers_[layers_.size() - weights.size() + l].sqnr_db =
+          output_sqnr(sample, weights[l], got[l].view());
+  }
+
+  void end_layer(std::size_t layer) override {
+    journal_->put(layer, parts_, layers_note(layers_));
+    parts_ = {};
+    layers_.clear();
   }
 
  private:
@@ -86,6 +130,7 @@ class Run {
       text_ = read_calibration_text(*request_.calibration, *tokenizer_, request_.windows,
                                     request_.invalid_text, progress_);
     describe_source();
+    find_calibration();
     check_weights(spec_, weights_, request_.recipe.float_type, progress_);
   }
 
@@ -142,28 +187,32 @@ class Run {
     return fingerprint;
   }
 
-  void calibrate(Calibration& calibration) {
-    const std::optional<CalibrationText>& text = text_;
+  /// Where ranges and rows come from.
+  void find_calibration() {
+    const quant::MethodTraits traits = method_.traits(Json::parse(report_.options));
+    wants_text_ = traits.wants_moment || traits.wants_inputs;
     if (request_.load_calibration) {
-      Fingerprint expected = fingerprint(text ? &*text : nullptr);
+      Fingerprint expected = fingerprint(text_ ? &*text_ : nullptr);
       expected.erase("calibration.file");  // the text counts, not its name
-      const Fingerprint found =
-          load_calibration(*request_.load_calibration, expected, spec_, calibration);
-      report_.calibration = description(found);
-      return;
-    }
-    if (!text) return;
-    if (!method_.traits(Json::parse(report_.options)).wants_inputs) {
+      stored_.emplace(*request_.load_calibration, expected);
+      report_.calibration = description(stored_->fingerprint());
+    } else if (text_ && !wants_text_) {
       progress_.note(fmt::format(
           "{} with these options looks at weights alone; the calibration text is not used",
           method_.name));
-      return;
+    } else if (text_) {
+      report_.calibration = text_->describe().dump();
     }
-    report_.calibration = text->describe().dump();
-    observe(calibration, *text);
-    if (request_.save_calibration)
-      save_calibration(*request_.save_calibration, request_.overwrite, calibration,
-                       fingerprint(&*text), spec_);
+  }
+
+  /// What a run must share with the one that it continues.
+  Fingerprint run_fingerprint() const {
+    Fingerprint run = fingerprint(text_ && wants_text_ ? &*text_ : nullptr);
+    run["options"] = report_.options;
+    if (request_.load_calibration)
+      run["stored calibration"] = sha256_of_file(*request_.load_calibration);
+    if (request_.save_calibration) run["keeps its calibration"] = "yes";
+    return run;
   }
 
   static std::string description(const Fingerprint& fingerprint) {
@@ -174,68 +223,10 @@ class Run {
     return json.dump();
   }
 
-  /// The float model lives only here.
-  void observe(Calibration& calibration, const CalibrationText& text) {
-    const auto model = model::load_model(checkpoint_, isa_, pool_, progress_);
-    if (text.asked.seqlen > model->info().context)
-      progress_.note(
-          fmt::format("windows of {} tokens are longer than the {} this model was made for",
-                      text.asked.seqlen, model->info().context));
-    calibration.observe(*model, text, pool_, progress_);
-  }
-
-  void quantize_site(std::size_t index, Calibration& calibration) {
-    const auto start = Clock::now();
-    const model::SiteSpec& site = spec_.sites[index];
-    std::vector<Matrix> weights;
-    std::vector<MatrixView<const float>> views;
-    for (const std::string& linear : site.linears)
-      weights.push_back(weights_.matrix(linear + ".weight"));
-    for (const Matrix& matrix : weights) views.push_back(matrix.view());
-    const auto packed = calibration.quantizer(index).quantize(views, pool_);
-
-    const std::vector<std::size_t> bytes = save_site(*packed, site, parts_);
-    const std::size_t first = report_.layers.size();
-    for (std::size_t l = 0; l < site.linears.size(); ++l) {
-      const TensorInfo& stored = weights_.stored(site.linears[l] + ".weight");
-      LayerReport layer{.name = site.linears[l],
-                        .site = site.name,
-                        .source = std::string(to_string(stored.type)),
-                        .out = site.shape.outs[l],
-                        .in = site.shape.in,
-                        .bytes = bytes[l]};
-      layer.relative_error = relative_error(*packed, l, views[l]);
-      ++report_.quantized_from[layer.source];
-      report_.layers.push_back(std::move(layer));
-      weights_.release(site.linears[l] + ".weight");
-    }
-    measure_outputs(*packed, calibration.sample(index), views,
-                    {report_.layers.data() + first, views.size()});
-    const double share = seconds_since(start) / static_cast<double>(views.size());
-    for (std::size_t l = 0; l < views.size(); ++l) report_.layers[first + l].seconds = share;
-  }
-
-  /// Prepares the site and runs it on the rows that were kept.
-  void measure_outputs(quant::PackedSite& packed, const SampleRows& sample,
-                       const std::vector<MatrixView<const float>>& weights,
-                       std::span<LayerReport> layers) {
-    const std::size_t rows = sample.positions.size();
-    if (rows == 0) return;
-    packed.prepare(isa_);
-    std::vector<Matrix> got;
-    std::vector<quant::SiteOutput> outputs;
-    for (const auto& w : weights) got.emplace_back(rows, w.rows());
-    for (Matrix& matrix : got) outputs.push_back({matrix.view(), {}});
-    packed.matmul({sample.values.view().rows_from(0, rows), sample.positions}, outputs, pool_);
-    for (std::size_t l = 0; l < weights.size(); ++l)
-      layers[l].sqnr_db = output_sqnr(sample, weights[l], got[l].view());
-  }
-
   void write() {
     OutputDirectory directory(request_.output, request_.overwrite);
     std::vector<io::TensorToWrite> tensors;
-    parts_.list(tensors);
-    report_.quantized_bytes = parts_.bytes();
+    collect_layers(tensors);
     for (const std::string& name : kept_)
       tensors.push_back(float_tensor(weights_, name, request_.recipe.float_type));
     const auto written = io::write_safetensors(directory.path(), std::move(tensors),
@@ -254,6 +245,19 @@ class Run {
       file.commit();
     }
     directory.commit();
+  }
+
+  /// Parts and reports of all layers, as the journal has them.
+  void collect_layers(std::vector<io::TensorToWrite>& tensors) {
+    for (std::size_t layer = 0; layer < spec_.info.layers; ++layer)
+      for (LayerReport& each : layers_of_note(journal_->note(layer))) {
+        ++report_.quantized_from[each.source];
+        report_.layers.push_back(std::move(each));
+      }
+    for (io::TensorToWrite& part : journal_->list(kPartsPrefix)) {
+      tensors.push_back(std::move(part));
+    }
+    report_.quantized_bytes = journal_->bytes(kPartsPrefix);
   }
 
   std::string config() const {
@@ -302,7 +306,11 @@ class Run {
   std::unique_ptr<text::Tokenizer> tokenizer_;
   std::optional<CalibrationText> text_;
   std::map<std::string, std::string> files_;  ///< small files of the result by name
-  StoredParts parts_;
+  bool wants_text_ = false;
+  std::optional<StoredCalibration> stored_;
+  std::unique_ptr<Journal> journal_;
+  StoredParts parts_;                ///< of the layer at hand
+  std::vector<LayerReport> layers_;  ///< of the layer at hand
   Report report_;
 };
 
@@ -365,6 +373,16 @@ void validate(const QuantizeRequest& request) {
                  "\"text\")"},
         "method {} with these options must see activations: give it a text with --calibration FILE",
         method.name);
+  if (method.traits(options).wants_moment && !request.calibration)
+    fail(ErrorKind::invalid_argument,
+         {.code = "CALIBRATION_NEEDED",
+          .item = "calibration",
+          .found = "stored ranges alone",
+          .expected = "--calibration FILE",
+          .hint = "give the text as well: a stored calibration holds no second moments"},
+         "method {} with these options needs the rows themselves: give it the text with "
+         "--calibration FILE",
+         method.name);
 }
 
 Report quantize(const io::Checkpoint& checkpoint, const QuantizeRequest& request, Isa isa,

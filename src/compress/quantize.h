@@ -31,6 +31,7 @@ struct QuantizeRequest {
   InvalidText invalid_text = InvalidText::refuse;
   std::optional<std::filesystem::path> load_calibration;  ///< instead of running the model
   std::optional<std::filesystem::path> save_calibration;
+  bool restart = false;      ///< forget what an interrupted run has left
   std::string tool_version;  ///< for the report
 };
 
@@ -47,9 +48,13 @@ void validate(const QuantizeRequest& request);
 /// Quantizes the linear layers of a model and writes a Hugging Face style directory, which appears
 /// whole or not at all: weights, config.json, tokenizer files, tender_report.json, README.md.
 ///
+/// Layer by layer, one in memory at a time. Whole layers are kept in a journal beside the output
+/// until it is written (journal.h): the same call goes on after a kill and ends with the same
+/// bytes.
+///
 /// Files depend on model, recipe, text and seed alone; times stand in the report only.
 /// @throws Error as validate(), and invalid_input (Q_NONFINITE, FLOAT_RANGE, Q_ALREADY, CANCELLED,
-///         CK_FINGERPRINT), io (IO_…), those of reading the model and the text
+///         CK_FINGERPRINT, RUN_OTHER), io (IO_…, RUN_BUSY), those of reading the model and the text
 Report quantize(const io::Checkpoint& checkpoint, const QuantizeRequest& request, Isa isa,
                 ThreadPool& pool, Progress& progress);
 

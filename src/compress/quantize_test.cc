@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file_hash.h"
 #include "base/hash.h"
+#include "compress/journal.h"
 #include "model/model.h"
 #include "quant/registry.h"
 #include "tests/support/test_support.h"
@@ -346,6 +347,95 @@ TEST_F(QuantizeTest, CancelledInAnyPhaseNothingIsLeftBehind) {
       names.insert(entry.path().filename());
     EXPECT_EQ(names, (std::set<std::string>{"calibration.txt", "tiny"}));
   }
+}
+
+class ResumeTest : public QuantizeTest {
+ protected:
+  /// Stops in the second layer, so that the first is whole.
+  void interrupt(const QuantizeRequest& request) {
+    notes_.stop_at = "quantizing model.layers.1";
+    EXPECT_EQ(refused(request).code(), "CANCELLED");
+    notes_.stop_at.clear();
+    notes_.stopped = false;
+    notes_.text.clear();
+    EXPECT_TRUE(fs::exists(unfinished(request)));
+  }
+  static fs::path unfinished(const QuantizeRequest& request) {
+    return request.output.string() + ".unfinished";
+  }
+};
+
+TEST_F(ResumeTest, AnInterruptedRunGoesOnFromItsLastWholeLayerToTheSameBytes) {
+  for (const quant::MethodEntry& method : quant::all_methods()) {
+    const std::string name(method.name);
+    auto whole = request(name + "-whole", name);
+    auto again = request(name + "-again", name);
+    if (method.traits(Json::object()).wants_inputs) {
+      whole.save_calibration = folder_ / (name + "-whole.calibration");
+      again.save_calibration = folder_ / (name + "-again.calibration");
+    }
+    run(whole);
+    interrupt(again);
+    const Report report = run(again);
+    EXPECT_THAT(notes_.text, HasSubstr("1 of 2 layers are done"));
+    EXPECT_EQ(report.layers.size(), 2U * 7U);
+    EXPECT_FALSE(fs::exists(unfinished(again)));
+    auto expected = files_of(whole.output);
+    auto got = files_of(again.output);
+    expected.erase("tender_report.json");
+    got.erase("tender_report.json");
+    EXPECT_EQ(got, expected) << name;
+    if (whole.save_calibration) {
+      EXPECT_EQ(read_text(*again.save_calibration), read_text(*whole.save_calibration));
+    }
+  }
+}
+
+TEST_F(ResumeTest, OfAnotherRecipeTextOrModelIsRefusedWithTheDifference) {
+  const auto first = request("out");
+  interrupt(first);
+  auto other = request("out", "tender", R"({"weight_bits": 4})");
+  Error error = refused(other);
+  EXPECT_EQ(error.code(), "RUN_OTHER");
+  EXPECT_EQ(error.details().item, "options");
+  EXPECT_THAT(error.details().hint, HasSubstr("--restart"));
+  other = request("out");
+  other.windows.seed = 4;
+  EXPECT_EQ(refused(other).details().item, "calibration.seed");
+  testing::write_tiny_model(model(), {.seed = 2});
+  EXPECT_EQ(refused(first).details().item, "model");
+  EXPECT_TRUE(fs::exists(unfinished(first))) << "a refusal does not take the work away";
+}
+
+TEST_F(ResumeTest, StartsOverWhereItIsToldTo) {
+  interrupt(request("out"));
+  auto other = request("out", "tender", R"({"weight_bits": 4})");
+  other.restart = true;
+  run(other);
+  EXPECT_EQ(notes_.text.find("interrupted"), std::string::npos);
+  EXPECT_FALSE(fs::exists(unfinished(other)));
+}
+
+TEST_F(ResumeTest, WhatWasDamagedIsToldApartFromWhatIsAnothers) {
+  const auto damaged = request("out");
+  interrupt(damaged);
+  const fs::path layer = unfinished(damaged) / "layer-00000" / "model.safetensors";
+  write_text(layer, read_text(layer).substr(0, 4000));
+  EXPECT_EQ(refused(damaged).kind(), ErrorKind::corrupt_file);
+  write_text(unfinished(damaged) / "journal.json", "{}");
+  EXPECT_EQ(refused(damaged).code(), "RUN_DAMAGED");
+  write_text(unfinished(damaged) / "thesis.txt", "years of work");
+  EXPECT_EQ(refused(damaged).code(), "RUN_DAMAGED");
+  auto restarted = damaged;
+  restarted.restart = true;
+  EXPECT_EQ(refused(restarted).code(), "RUN_DAMAGED") << "not even then is it removed";
+  EXPECT_TRUE(fs::exists(unfinished(damaged) / "thesis.txt"));
+}
+
+TEST_F(ResumeTest, OneProcessAtATimeWritesAnOutput) {
+  const auto busy = request("out");
+  const Journal journal(busy.output, {}, false);
+  EXPECT_EQ(refused(busy).code(), "RUN_BUSY");
 }
 
 TEST_F(QuantizeTest, ACalibrationThatWasKeptGivesTheSameBytes) {

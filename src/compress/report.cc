@@ -100,6 +100,38 @@ std::string listed_types(const std::map<std::string, std::size_t>& types, std::s
   return text;
 }
 
+std::string layers_note(const std::vector<LayerReport>& layers) {
+  Json note = Json::array();
+  for (const LayerReport& layer : layers)
+    note.push_back({{"name", layer.name},
+                    {"site", layer.site},
+                    {"source", layer.source},
+                    {"out", layer.out},
+                    {"in", layer.in},
+                    {"bytes", layer.bytes},
+                    {"relative_error", layer.relative_error},
+                    {"sqnr_db", layer.sqnr_db ? Json(*layer.sqnr_db) : Json()},
+                    {"seconds", layer.seconds}});
+  return to_text(note);
+}
+
+std::vector<LayerReport> layers_of_note(const std::string& note) {
+  std::vector<LayerReport> layers;
+  for (const Json& each : Json::parse(note)) {
+    LayerReport layer{.name = each.at("name"),
+                      .site = each.at("site"),
+                      .source = each.at("source"),
+                      .out = each.at("out"),
+                      .in = each.at("in"),
+                      .bytes = each.at("bytes"),
+                      .relative_error = each.at("relative_error"),
+                      .seconds = each.at("seconds")};
+    if (!each.at("sqnr_db").is_null()) layer.sqnr_db = each.at("sqnr_db").get<double>();
+    layers.push_back(std::move(layer));
+  }
+  return layers;
+}
+
 OrderedJson report_json(const Report& report, std::string_view tool_version) {
   OrderedJson layers = OrderedJson::array();
   for (const LayerReport& layer : report.layers) layers.push_back(layer_json(layer, report));

@@ -68,6 +68,11 @@ struct Report {
   double bits_per_weight_model() const;
 };
 
+/// Reports of layers as text, and back: what a journal notes of them.
+std::string layers_note(const std::vector<LayerReport>& layers);
+/// @throws nlohmann::json::exception for text that the other did not make
+std::vector<LayerReport> layers_of_note(const std::string& note);
+
 /// tender_report.json.
 OrderedJson report_json(const Report& report, std::string_view tool_version);
 /// README.md: only what the report says, and nothing that depends on machine or time.

@@ -9,9 +9,9 @@
 
 #include "base/hash.h"
 #include "base/rng.h"
-#include "compress/calibration.h"
 #include "compress/float_tensors.h"
 #include "compress/memory_checkpoint.h"
+#include "compress/site_pipeline.h"
 #include "compress/stored_parts.h"
 #include "model/model.h"
 #include "quant/registry.h"
@@ -81,14 +81,14 @@ class Signer {
       : isa_(isa),
         spec_(model::read_spec(MemoryCheckpoint(tiny_config(), {}))),
         source_(spec_.config_json, tiny_tensors(spec_)),
-        weights_(source_, spec_),
-        float_(model::load_model(source_, isa, pool_, silent_)) {}
+        weights_(source_, spec_) {}
 
   Signature sign(const quant::MethodEntry& method) {
     const Json options = method.resolve(Json::object());
-    Calibration calibration(method, options.dump(), spec_);
-    calibration.observe(*float_, tiny_text(), pool_, silent_);
-    const StoredParts parts = pack(calibration);
+    Keeper keeper(spec_);
+    SitePipeline(source_, spec_, weights_, method, options.dump(), isa_, pool_, silent_)
+        .run(&text_, nullptr, keeper);
+    const StoredParts& parts = keeper.parts;
     std::vector<io::TensorToWrite> tensors;
     parts.list(tensors);
     std::string all;
@@ -105,19 +105,14 @@ class Signer {
   }
 
  private:
-  StoredParts pack(Calibration& calibration) {
-    StoredParts parts;
-    for (std::size_t s = 0; s < spec_.sites.size(); ++s) {
-      const model::SiteSpec& site = spec_.sites[s];
-      std::vector<Matrix> weights;
-      std::vector<MatrixView<const float>> views;
-      for (const std::string& linear : site.linears)
-        weights.push_back(weights_.matrix(linear + ".weight"));
-      for (const Matrix& matrix : weights) views.push_back(matrix.view());
-      save_site(*calibration.quantizer(s).quantize(views, pool_), site, parts);
+  struct Keeper : SiteKeeper {
+    explicit Keeper(const model::ModelSpec& s) : spec(s) {}
+    void keep(const QuantizedSite& site) override {
+      save_site(site.packed, spec.sites[site.index], parts);
     }
-    return parts;
-  }
+    const model::ModelSpec& spec;
+    StoredParts parts;
+  };
 
   std::unique_ptr<model::Model> quantized(const quant::MethodEntry& method, const Json& options,
                                           const std::vector<io::TensorToWrite>& tensors) {
@@ -155,7 +150,7 @@ class Signer {
   model::ModelSpec spec_;
   MemoryCheckpoint source_;
   model::WeightReader weights_;
-  std::unique_ptr<model::Model> float_;
+  CalibrationText text_ = tiny_text();
 };
 
 }  // namespace

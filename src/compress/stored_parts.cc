@@ -16,12 +16,6 @@ void StoredParts::Sink::put(std::string_view name, DType type, Shape shape,
   bytes_ += bytes.size();
 }
 
-std::size_t StoredParts::bytes() const {
-  std::size_t bytes = 0;
-  for (const Stored& part : parts_) bytes += part.bytes.size();
-  return bytes;
-}
-
 void StoredParts::list(std::vector<io::TensorToWrite>& tensors) const {
   for (const Stored& part : parts_)
     tensors.push_back(
@@ -29,10 +23,10 @@ void StoredParts::list(std::vector<io::TensorToWrite>& tensors) const {
 }
 
 std::vector<std::size_t> save_site(const quant::PackedSite& packed, const model::SiteSpec& site,
-                                   StoredParts& parts) {
-  StoredParts::Sink shared(parts, site.name);
+                                   StoredParts& parts, const std::string& prefix) {
+  StoredParts::Sink shared(parts, prefix + site.name);
   std::vector<StoredParts::Sink> sinks;
-  for (const std::string& linear : site.linears) sinks.emplace_back(parts, linear);
+  for (const std::string& linear : site.linears) sinks.emplace_back(parts, prefix + linear);
   std::vector<PartSink*> pointers;
   for (StoredParts::Sink& sink : sinks) pointers.push_back(&sink);
   packed.save(shared, pointers);

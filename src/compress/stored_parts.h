@@ -31,7 +31,6 @@ class StoredParts {
     std::size_t bytes_ = 0;
   };
 
-  std::size_t bytes() const;
   /// Appends them all to what write_safetensors() gets; the store outlives that call.
   void list(std::vector<io::TensorToWrite>& tensors) const;
 
@@ -45,9 +44,9 @@ class StoredParts {
   std::vector<Stored> parts_;
 };
 
-/// Stores a quantized site and its layers. @return bytes of each layer, without what the site
-/// shares
+/// Stores a quantized site and its layers, with a prefix before their names. @return bytes of each
+/// layer, without what the site shares
 std::vector<std::size_t> save_site(const quant::PackedSite& packed, const model::SiteSpec& site,
-                                   StoredParts& parts);
+                                   StoredParts& parts, const std::string& prefix = "");
 
 }  // namespace tender::compress

@@ -80,7 +80,7 @@ TEST_P(Layerwise, APassEndsWhereItIsToldTo) {
   Matrix embedded(ids.size(), loaded.spec.info.width);
   loaded.layerwise->embed(ids, embedded.view(), pool);
   loaded.layerwise->enter(0);
-  const auto [first, end] = loaded.layerwise->sites_of(0);
+  const auto [first, end] = loaded.spec.sites_of(0);
   for (std::size_t last = first; last < end; ++last) {
     Recorder recorder;
     Matrix rows = embedded.copy();
@@ -99,7 +99,7 @@ TEST_P(Layerwise, ASiteThatIsReplacedIsTheOneThatRuns) {
   Matrix changed = rows.copy();
   loaded.layerwise->enter(0);
   loaded.layerwise->run(rows.view(), pool);
-  const std::size_t last = loaded.layerwise->sites_of(0).end - 1;
+  const std::size_t last = loaded.spec.sites_of(0).end - 1;
   const quant::SiteShape& shape = loaded.spec.sites[last].shape;
   Matrix zeros(shape.outs[0], shape.in);
   std::ranges::fill(zeros.span(), 0.0F);

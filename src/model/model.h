@@ -59,7 +59,17 @@ struct ModelSpec {
   std::string
       config_json;  ///< config.json of an equal Hugging Face directory, no quantization_config
   std::vector<TensorSpec> tensors;
-  std::vector<SiteSpec> sites;  ///< in order of evaluation; the LM head is none
+  std::vector<SiteSpec> sites;  ///< in order of evaluation, as many in each layer; no LM head
+
+  /// Sites [first, end) are those of a layer.
+  struct Range {
+    std::size_t first;
+    std::size_t end;
+  };
+  Range sites_of(std::size_t layer) const {
+    const std::size_t each = sites.size() / info.layers;
+    return {layer * each, (layer + 1) * each};
+  }
 };
 
 /// Reads the configuration of a checkpoint. @throws Error unsupported (ARCH_UNSUPPORTED),
@@ -160,13 +170,6 @@ class LayerwiseModel {
  public:
   virtual ~LayerwiseModel() = default;
   virtual const ModelInfo& info() const = 0;
-  /// The sites of a layer are [first, end) of ModelSpec::sites.
-  struct Range {
-    std::size_t first;
-    std::size_t end;
-  };
-  virtual Range sites_of(std::size_t layer) const = 0;
-
   /// Loads the sites of this layer as they are stored and forgets those of the layer before.
   virtual void enter(std::size_t layer) = 0;
   /// Takes the place of a site of the layer that was entered. @param packed  prepared

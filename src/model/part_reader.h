@@ -1,11 +1,15 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "model/model.h"
+#include "quant/registry.h"
 #include "tensor/tensor_source.h"
 
 namespace tender::model {
@@ -15,6 +19,8 @@ namespace tender::model {
 class PartIndex {
  public:
   void add(std::string_view owner, std::string_view part, const TensorInfo& tensor);
+  /// Adds tensors named "<owner>.<part>"; names without a dot are left out.
+  void add(std::span<const TensorInfo> tensors);
   const TensorInfo* find(std::string_view owner, std::string_view part) const;
   std::vector<std::string> names(std::string_view owner) const;
 
@@ -44,5 +50,11 @@ class PartReader : public PartSource {
   const PartIndex& index_;
   std::string owner_;
 };
+
+/// A site of a method from its parts, whose owners are named with a prefix; not prepared.
+/// @throws Error corrupt_file
+std::unique_ptr<quant::PackedSite> load_packed(const quant::MethodEntry& method,
+                                               const PartIndex& parts, const SiteSpec& site,
+                                               const std::string& prefix);
 
 }  // namespace tender::model

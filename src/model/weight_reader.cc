@@ -300,12 +300,8 @@ bool WeightReader::is_quantized(const SiteSpec& site) const {
 std::unique_ptr<quant::PackedSite> WeightReader::packed(const SiteSpec& site) const {
   require(is_quantized(site), "only quantized sites are packed");
   const std::string& method = impl_->quantized.at(site.name).method;
-  PartReader shared(impl_->parts, site.name);
-  std::vector<PartReader> readers;
-  for (const std::string& linear : site.linears) readers.emplace_back(impl_->parts, linear);
-  std::vector<const PartSource*> sources;
-  for (const PartReader& reader : readers) sources.push_back(&reader);
-  auto packed = quant::method_of_checkpoint(method, "config.json").load(shared, sources);
+  auto packed =
+      load_packed(quant::method_of_checkpoint(method, "config.json"), impl_->parts, site, "");
 
   std::vector<std::string> unread = impl_->parts.never_read(site.name);
   for (const std::string& linear : site.linears)

@@ -163,16 +163,13 @@ void Decoder::project_head(MatrixView<const float> hidden, MatrixView<float> log
   embedding_.logits(hidden, logits, pool);
 }
 
-LayerwiseModel::Range Decoder::sites_of(std::size_t layer) const {
-  const std::size_t each = spec_.sites.size() / info().layers;
-  return {layer * each, (layer + 1) * each};
-}
-
 void Decoder::enter(std::size_t layer) {
   require(weights_ != nullptr, "layers are entered where one is resident");
   require(layer < info().layers, "a layer of the model is entered");
-  for (std::size_t s = sites_of(entered_).first; s < sites_of(entered_).end; ++s) sites_[s] = {};
-  for (std::size_t s = sites_of(layer).first; s < sites_of(layer).end; ++s)
+  const auto before = spec_.sites_of(entered_);
+  for (std::size_t s = before.first; s < before.end; ++s) sites_[s] = {};
+  const auto now = spec_.sites_of(layer);
+  for (std::size_t s = now.first; s < now.end; ++s)
     sites_[s] = load_site(spec_.sites[s], *weights_, isa_);
   entered_ = layer;
 }

@@ -69,7 +69,6 @@ class Decoder : public Model, public LayerwiseModel {
               ThreadPool& pool) const override;
   std::size_t resident_bytes() const override;
 
-  Range sites_of(std::size_t layer) const override;
   void enter(std::size_t layer) override;
   void replace(std::size_t site, std::unique_ptr<quant::PackedSite> packed) override;
   void embed(std::span<const TokenId> tokens, MatrixView<float> rows,

@@ -1,0 +1,293 @@
+#include "compress/site_pipeline.h"
+
+#include <malloc.h>
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "base/contracts.h"
+#include "base/error.h"
+
+namespace tender::compress {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr std::size_t kSampleRows = 8;
+
+/// Gives free heap pages back: what a layer needed and what is kept of it alternate on the heap,
+/// which would come to hold both.
+void trim_heap() {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
+}
+
+/// Hands the rows of each site on and keeps kSampleRows of them, from windows and places that are
+/// spread over the text.
+class Observer : public model::SiteObserver {
+ public:
+  using Visit = std::function<void(std::size_t site, const Rows& rows)>;
+  Observer(std::size_t windows, Visit visit) : windows_(windows), visit_(std::move(visit)) {}
+
+  void begin_window(std::size_t window) { window_ = window; }
+  void observe(std::size_t site, const Rows& rows) override {
+    visit_(site, rows);
+    for (std::size_t i = 0; i < kSampleRows; ++i)
+      if (window_ == i * windows_ / kSampleRows)
+        keep(samples_[site], rows, (2 * i + 1) * rows.values.rows() / (2 * kSampleRows));
+  }
+  SampleRows take_sample(std::size_t site) { return std::move(samples_[site]); }
+
+ private:
+  static void keep(SampleRows& sample, const Rows& rows, std::size_t row) {
+    if (sample.positions.empty()) sample.values = Matrix(kSampleRows, rows.values.cols());
+    std::ranges::copy(rows.values.row(row), sample.values.row(sample.positions.size()).begin());
+    sample.positions.push_back(rows.positions[row]);
+  }
+
+  std::size_t windows_;
+  Visit visit_;
+  std::size_t window_ = 0;
+  std::map<std::size_t, SampleRows> samples_;
+};
+
+}  // namespace
+
+class SitePipeline::Impl {
+ public:
+  Impl(const io::Checkpoint& checkpoint, const model::ModelSpec& spec,
+       const model::WeightReader& weights, const quant::MethodEntry& method,
+       const std::string& options, Isa isa, ThreadPool& pool, Progress& progress)
+      : checkpoint_(checkpoint),
+        spec_(spec),
+        weights_(weights),
+        method_(method),
+        options_(Json::parse(options)),
+        isa_(isa),
+        pool_(pool),
+        progress_(progress) {}
+
+  void run(const CalibrationText* text, const StoredCalibration* stored, SiteKeeper& keeper) {
+    stored_ = stored;
+    keeper_ = &keeper;
+    const quant::MethodTraits traits = method_.traits(options_);
+    in_order_ = traits.wants_moment;
+    const bool runs = text != nullptr && (in_order_ || (traits.wants_inputs && stored == nullptr));
+    total_ = spec_.info.layers * steps_of_layer(runs ? text->windows.size() : 0);
+    if (runs) begin(*text);
+    for (layer_ = 0; layer_ < spec_.info.layers; ++layer_) {
+      check_cancelled();
+      if (keeper.has(layer_))
+        skip_layer();
+      else if (!runs)
+        each_site([&](std::size_t s) { finish_site(s, ready_quantizer(s), {}); });
+      else if (in_order_)
+        each_site([&](std::size_t s) { quantize_in_order(s); });
+      else
+        quantize_at_once();
+      if (runs && in_order_ && layer_ + 1 < spec_.info.layers) advance();
+      if (!keeper.has(layer_)) keeper.end_layer(layer_);
+      done_ = (layer_ + 1) * total_ / spec_.info.layers;
+      tell("layer is done");
+      trim_heap();
+    }
+    rows_.clear();
+    model_.reset();
+  }
+
+ private:
+  template <class Body>
+  void each_site(Body&& body) {
+    const auto [first, end] = spec_.sites_of(layer_);
+    for (std::size_t s = first; s < end; ++s) body(s);
+  }
+
+  void check_cancelled() const {
+    if (progress_.cancelled())
+      fail(ErrorKind::io, {.code = "CANCELLED"}, "cancelled; the output was not written");
+  }
+
+  /// Units of progress: a window through a layer, and a site.
+  std::size_t steps_of_layer(std::size_t windows) const {
+    const std::size_t sites = spec_.sites.size() / spec_.info.layers;
+    if (!in_order_) return windows + sites;
+    return windows * (sites * (stored_ == nullptr ? 2 : 1) + 1) + sites;
+  }
+
+  void tell(const std::string& what) {
+    progress_.update(std::min(done_, total_), total_,
+                     fmt::format("{}, layer {} of {}", what, layer_ + 1, spec_.info.layers));
+  }
+
+  void begin(const CalibrationText& text) {
+    model_ = model::load_layerwise(checkpoint_, spec_, weights_, isa_, progress_);
+    if (text.asked.seqlen > spec_.info.context)
+      progress_.note(
+          fmt::format("windows of {} tokens are longer than the {} this model was made for",
+                      text.asked.seqlen, spec_.info.context));
+    for (const auto& window : text.windows) {
+      rows_.emplace_back(window.size(), spec_.info.width);
+      model_->embed(window, rows_.back().view(), pool_);
+    }
+    entered_.reset();
+  }
+
+  void enter() {
+    if (entered_ == layer_) return;
+    model_->enter(layer_);
+    entered_ = layer_;
+  }
+
+  /// All windows through the layer. @param until  a site at whose rows the passes end: the rows
+  /// between the layers stay as they are
+  void pass(const std::string& what, Observer* observer, std::optional<std::size_t> until) {
+    enter();
+    for (std::size_t w = 0; w < rows_.size(); ++w) {
+      check_cancelled();
+      if (observer != nullptr) observer->begin_window(w);
+      if (until) {
+        Matrix copy = rows_[w].copy();
+        model_->run(copy.view(), pool_, observer, until);
+      } else {
+        model_->run(rows_[w].view(), pool_, observer);
+      }
+      ++done_;
+      tell(what);
+    }
+  }
+
+  void advance() { pass("calibrating", nullptr, std::nullopt); }
+
+  /// A layer that an interrupted run has left: its sites stand in for the float ones where the rows
+  /// of the next layer come out of them.
+  void skip_layer() {
+    if (model_ == nullptr) return;
+    if (!in_order_) return advance();
+    enter();
+    each_site([&](std::size_t s) {
+      auto packed = keeper_->load(s);
+      packed->prepare(isa_);
+      model_->replace(s, std::move(packed));
+    });
+  }
+
+  std::unique_ptr<quant::SiteQuantizer> new_quantizer(std::size_t site) const {
+    return method_.quantizer(options_, spec_.sites[site].shape);
+  }
+
+  /// One that has seen what was stored, if anything was.
+  std::unique_ptr<quant::SiteQuantizer> ready_quantizer(std::size_t site) const {
+    auto quantizer = new_quantizer(site);
+    if (stored_ != nullptr) stored_->load(spec_.sites[site].name, *quantizer);
+    return quantizer;
+  }
+
+  void quantize_at_once() {
+    std::map<std::size_t, std::unique_ptr<quant::SiteQuantizer>> quantizers;
+    each_site([&](std::size_t s) { quantizers[s] = new_quantizer(s); });
+    Observer observer(rows_.size(), [&](std::size_t site, const Rows& rows) {
+      quantizers.at(site)->observe(rows);
+    });
+    pass("calibrating", &observer, std::nullopt);
+    each_site([&](std::size_t s) {
+      keeper_->keep_calibration(s, *quantizers[s]);
+      finish_site(s, std::move(quantizers[s]), observer.take_sample(s));
+    });
+  }
+
+  void quantize_in_order(std::size_t site) {
+    auto quantizer = ready_quantizer(site);
+    if (stored_ == nullptr) {
+      Observer ranges(rows_.size(), only(site, [&](const Rows& x) { quantizer->observe(x); }));
+      pass("calibrating", &ranges, site);
+      keeper_->keep_calibration(site, *quantizer);
+    }
+    const std::vector<Matrix> weights = weights_of(site);
+    quantizer->settle(views_of(weights));
+    Observer rounded(rows_.size(), only(site, [&](const Rows& x) {
+                       quantizer->observe_rounded(x, isa_, pool_);
+                     }));
+    pass("calibrating", &rounded, site);
+    auto packed = finish_site(site, std::move(quantizer), rounded.take_sample(site));
+    model_->replace(site, std::move(packed));
+  }
+
+  static Observer::Visit only(std::size_t wanted, std::function<void(const Rows&)> visit) {
+    return [wanted, visit = std::move(visit)](std::size_t site, const Rows& rows) {
+      if (site == wanted) visit(rows);
+    };
+  }
+
+  std::vector<Matrix> weights_of(std::size_t site) const {
+    std::vector<Matrix> weights;
+    for (const std::string& linear : spec_.sites[site].linears)
+      weights.push_back(weights_.matrix(linear + ".weight"));
+    return weights;
+  }
+  static std::vector<MatrixView<const float>> views_of(const std::vector<Matrix>& weights) {
+    std::vector<MatrixView<const float>> views;
+    for (const Matrix& matrix : weights) views.push_back(matrix.view());
+    return views;
+  }
+
+  /// @return the site, prepared where rows were seen
+  std::unique_ptr<quant::PackedSite> finish_site(std::size_t site,
+                                                 std::unique_ptr<quant::SiteQuantizer> quantizer,
+                                                 const SampleRows& sample) {
+    check_cancelled();
+    tell("quantizing " + spec_.sites[site].name);
+    const std::vector<Matrix> weights = weights_of(site);
+    const auto views = views_of(weights);
+    const auto start = Clock::now();
+    auto packed = quantizer->quantize(views, pool_);
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    keeper_->keep({site, *packed, views, sample, seconds});
+    if (!sample.positions.empty()) {
+      packed->prepare(isa_);
+      keeper_->measure({site, *packed, views, sample, seconds});
+    }
+    for (const std::string& linear : spec_.sites[site].linears)
+      weights_.release(linear + ".weight");
+    ++done_;
+    return packed;
+  }
+
+  const io::Checkpoint& checkpoint_;
+  const model::ModelSpec& spec_;
+  const model::WeightReader& weights_;
+  const quant::MethodEntry& method_;
+  Json options_;
+  Isa isa_;
+  ThreadPool& pool_;
+  Progress& progress_;
+  const StoredCalibration* stored_ = nullptr;
+  SiteKeeper* keeper_ = nullptr;
+  std::unique_ptr<model::LayerwiseModel> model_;
+  std::vector<Matrix> rows_;  ///< what enters the layer, of each window
+  bool in_order_ = false;
+  std::size_t layer_ = 0;
+  std::optional<std::size_t> entered_;
+  std::size_t done_ = 0;
+  std::size_t total_ = 0;
+};
+
+SitePipeline::SitePipeline(const io::Checkpoint& checkpoint, const model::ModelSpec& spec,
+                           const model::WeightReader& weights, const quant::MethodEntry& method,
+                           const std::string& options, Isa isa, ThreadPool& pool,
+                           Progress& progress)
+    : impl_(std::make_unique<Impl>(checkpoint, spec, weights, method, options, isa, pool,
+                                   progress)) {}
+SitePipeline::~SitePipeline() = default;
+
+void SitePipeline::run(const CalibrationText* text, const StoredCalibration* stored,
+                       SiteKeeper& keeper) {
+  impl_->run(text, stored, keeper);
+}
+
+}  // namespace tender::compress

@@ -1,0 +1,78 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/cpu.h"
+#include "base/progress.h"
+#include "base/thread_pool.h"
+#include "compress/calibration.h"
+#include "compress/calibration_text.h"
+#include "io/checkpoint.h"
+#include "model/model.h"
+#include "quant/registry.h"
+
+namespace tender::compress {
+
+/// A site that was quantized, on its way to whoever keeps it.
+struct QuantizedSite {
+  std::size_t index;  ///< in ModelSpec::sites
+  const quant::PackedSite& packed;
+  std::span<const MatrixView<const float>> weights;  ///< as they were, one per layer of the site
+  const SampleRows& sample;                          ///< rows that entered it
+  double seconds;                                    ///< that choosing the codes took
+};
+
+/// Keeps what a pipeline makes, and may have some of it already.
+class SiteKeeper {
+ public:
+  virtual ~SiteKeeper() = default;
+  /// Whether all sites of a layer are there from a run that was interrupted.
+  virtual bool has(std::size_t layer) const {
+    static_cast<void>(layer);
+    return false;
+  }
+  /// Such a site, as stored.
+  virtual std::unique_ptr<quant::PackedSite> load(std::size_t site) const {
+    static_cast<void>(site);
+    return nullptr;
+  }
+  /// What calibration has seen at a site, before it is used.
+  virtual void keep_calibration(std::size_t site, const quant::SiteQuantizer& seen) {
+    static_cast<void>(site), static_cast<void>(seen);
+  }
+  /// As stored: it can be saved and dequantized.
+  virtual void keep(const QuantizedSite& site) = 0;
+  /// Afterwards, prepared, where rows were seen: it can multiply them.
+  virtual void measure(const QuantizedSite& site) { static_cast<void>(site); }
+  /// All sites of this layer were kept.
+  virtual void end_layer(std::size_t layer) { static_cast<void>(layer); }
+};
+
+/// Quantizes the sites of a model, layer by layer; one layer is in memory at a time.
+///
+/// A method that looks at weights alone runs nothing. One that wants ranges sees, at every site,
+/// the rows of the float model. One that wants the second moment goes in order: the rows of a site
+/// come out of sites that are quantized already, once for the ranges and once, rounded, for the
+/// moment, so that each site makes up for the errors before it (Frantar et al. 2022, GPTQ).
+class SitePipeline {
+ public:
+  /// All arguments outlive it. @param options  of the method, as JSON
+  SitePipeline(const io::Checkpoint& checkpoint, const model::ModelSpec& spec,
+               const model::WeightReader& weights, const quant::MethodEntry& method,
+               const std::string& options, Isa isa, ThreadPool& pool, Progress& progress);
+  ~SitePipeline();
+
+  /// @param text    whose windows the model sees; null where the method does without
+  /// @param stored  ranges of an earlier calibration, in place of looking for them; or null
+  /// @throws Error invalid_input (CANCELLED, Q_…)
+  void run(const CalibrationText* text, const StoredCalibration* stored, SiteKeeper& keeper);
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tender::compress
