@@ -51,6 +51,19 @@ std::vector<Json> settings_of(std::string_view method) {
             {{"weight_granularity", "multiplier"}, {"group_size", 32}, {"weight_scale", "mse"}},
             {{"weight_granularity", "channel"}, {"activation_granularity", "none"}},
             {{"weight_granularity", "tensor"}, {"activation_granularity", "channel"}}};
+  if (method == "smoothquant")
+    return {Json::object(),
+            {{"activation_granularity", "tensor"}},
+            {{"factors", "powers-of-two"}},
+            {{"factors", "powers-of-two"}, {"activation_granularity", "tensor"}},
+            {{"alpha_percent", 50}},
+            {{"weight_bits", 4}, {"activation_bits", 4}}};
+  if (method == "llm_int8")
+    return {Json::object(),
+            {{"threshold", 1}},       // all channels but the least
+            {{"threshold", 30}},      // the loudest
+            {{"threshold", 100000}},  // none
+            {{"weight_bits", 4}, {"activation_bits", 4}}};
   if (method == "tender")
     return {Json::object(),
             {{"mode", "static"}, {"chunk_rows", 8}},
@@ -435,7 +448,11 @@ TYPED_TEST(MethodTest, AMissingReshapedOrRetypedPartIsRefused) {
               "missing");
         refused([](auto& items, std::size_t at) { items[at].shape.push_back(1); }, "another rank");
         refused([](auto& items, std::size_t at) { items[at].shape[0] += 1; }, "another extent");
-        refused([](auto& items, std::size_t at) { items[at].type = DType::f16; }, "another type");
+        refused(
+            [](auto& items, std::size_t at) {
+              items[at].type = items[at].type == DType::f16 ? DType::bf16 : DType::f16;
+            },
+            "another type");
       }
   });
 }
