@@ -377,7 +377,7 @@ void validate(const QuantizeRequest& request) {
     fail(ErrorKind::invalid_argument,
          {.code = "CALIBRATION_NEEDED",
           .item = "calibration",
-          .found = "stored ranges alone",
+          .found = request.load_calibration ? "stored ranges alone" : "no calibration text",
           .expected = "--calibration FILE",
           .hint = "give the text as well: a stored calibration holds no second moments"},
          "method {} with these options needs the rows themselves: give it the text with "

@@ -78,7 +78,8 @@ class SitePipeline::Impl {
     keeper_ = &keeper;
     const quant::MethodTraits traits = method_.traits(options_);
     in_order_ = traits.wants_moment;
-    const bool runs = text != nullptr && (in_order_ || (traits.wants_inputs && stored == nullptr));
+    ranges_ = traits.wants_inputs && stored == nullptr;
+    const bool runs = text != nullptr && (in_order_ || ranges_);
     total_ = spec_.info.layers * steps_of_layer(runs ? text->windows.size() : 0);
     if (runs) begin(*text);
     for (layer_ = 0; layer_ < spec_.info.layers; ++layer_) {
@@ -117,7 +118,7 @@ class SitePipeline::Impl {
   std::size_t steps_of_layer(std::size_t windows) const {
     const std::size_t sites = spec_.sites.size() / spec_.info.layers;
     if (!in_order_) return windows + sites;
-    return windows * (sites * (stored_ == nullptr ? 2 : 1) + 1) + sites;
+    return windows * (sites * (ranges_ ? 2 : 1) + 1) + sites;
   }
 
   void tell(const std::string& what) {
@@ -203,7 +204,7 @@ class SitePipeline::Impl {
 
   void quantize_in_order(std::size_t site) {
     auto quantizer = ready_quantizer(site);
-    if (stored_ == nullptr) {
+    if (ranges_) {
       Observer ranges(rows_.size(), only(site, [&](const Rows& x) { quantizer->observe(x); }));
       pass("calibrating", &ranges, site);
       keeper_->keep_calibration(site, *quantizer);
@@ -270,7 +271,8 @@ class SitePipeline::Impl {
   SiteKeeper* keeper_ = nullptr;
   std::unique_ptr<model::LayerwiseModel> model_;
   std::vector<Matrix> rows_;  ///< what enters the layer, of each window
-  bool in_order_ = false;
+  bool in_order_ = false;     ///< a site sees rows of sites that are quantized already
+  bool ranges_ = false;       ///< rows are shown before a site is settled as well
   std::size_t layer_ = 0;
   std::optional<std::size_t> entered_;
   std::size_t done_ = 0;

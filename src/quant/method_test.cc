@@ -603,7 +603,7 @@ TYPED_TEST(MethodTest, CalibrationIsWantedKeptAndIndependentOfTheOrderOfSequence
 
     MemoryParts kept("calibration");
     forth->save_calibration(kept);
-    if (entry.traits(options).wants_inputs) {
+    if (entry.traits(options).wants_inputs || entry.traits(options).wants_moment) {
       ThreadPool pool(1);
       try {
         entry.quantizer(options, problem.shape)->quantize(problem.views(), pool);

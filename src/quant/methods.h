@@ -1,6 +1,7 @@
 #pragma once
 
 #include "quant/method.h"
+#include "quant/methods/gptq/gptq.h"
 #include "quant/methods/llm_int8/llm_int8.h"
 #include "quant/methods/rtn/rtn.h"
 #include "quant/methods/smoothquant/smoothquant.h"
@@ -10,6 +11,6 @@ namespace tender::quant {
 
 /// Every method of this build. One line here gives it a registry entry, the conformance tests and a
 /// name on the command line.
-using AllMethods = MethodList<Rtn, SmoothQuant, LlmInt8, Tender>;
+using AllMethods = MethodList<Rtn, Gptq, SmoothQuant, LlmInt8, Tender>;
 
 }  // namespace tender::quant

@@ -4,7 +4,6 @@ namespace tender::quant {
 
 MethodTraits Gptq::traits() const {
   MethodTraits traits = Rtn::traits();
-  traits.wants_inputs = true;
   traits.wants_moment = true;
   traits.idempotent = false;  // what was rounded away is not in the dequantized weights
   return traits;

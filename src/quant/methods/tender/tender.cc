@@ -26,7 +26,7 @@ WeightFormat weight_format(const TenderInput& input) {
 MethodTraits Tender::traits() const {
   const bool compensated = options_.weights.weight_search == WeightSearch::gptq;
   return {.inputs = rounding_in(options_.mode, static_cast<std::size_t>(options_.chunk_rows)),
-          .wants_inputs = options_.mode != TenderMode::one_row || compensated,
+          .wants_inputs = options_.mode != TenderMode::one_row,
           .wants_moment = compensated,
           .idempotent = false,  // the compensation is of the weights as they came
           .weight_bits = static_cast<double>(options_.weight_bits),
