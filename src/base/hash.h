@@ -13,7 +13,9 @@ namespace tender {
 std::string sha256_hex(std::span<const std::byte> bytes);
 std::string sha256_hex(std::string_view text);
 
-/// XXH3, 64 bits, as 16 lower-case hexadecimal digits: integrity of stored tensors, no security.
+/// XXH3, 64 bits: integrity of stored tensors and choice of samples, no security.
+std::uint64_t xxh3(std::span<const std::byte> bytes);
+/// The same as 16 lower-case hexadecimal digits.
 std::string xxh3_hex(std::span<const std::byte> bytes);
 
 /// The same for bytes that come in pieces.

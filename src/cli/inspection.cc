@@ -106,6 +106,7 @@ void read_model(const io::Checkpoint& checkpoint, Inspection& inspection) {
     const model::ModelSpec spec = model::read_spec(checkpoint);
     inspection.model = spec.info;
     inspection.quantized = quantized_matrices(checkpoint, spec);
+    inspection.sites = model::describe_sites(checkpoint, spec);
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::corrupt_file) throw;
     inspection.model_problem =

@@ -54,10 +54,11 @@ struct Inspection {
   std::string model_problem;  ///< why there is no `model`, though there are tensors
   std::uint64_t parameters = 0;
   std::uint64_t tensor_bytes = 0;
-  std::vector<TypeUse> types;  ///< most bytes first
-  std::string weights;         ///< one sentence: "210 matrices from Q4_1, …"
-  std::size_t quantized = 0;   ///< matrices that a quantization method packed
-  OrderedJson quantization;    ///< quantization_config, or null
+  std::vector<TypeUse> types;                 ///< most bytes first
+  std::string weights;                        ///< one sentence: "210 matrices from Q4_1, …"
+  std::size_t quantized = 0;                  ///< matrices that a quantization method packed
+  OrderedJson quantization;                   ///< quantization_config, or null
+  std::vector<model::SiteDescription> sites;  ///< quantized ones, and how their rows are rounded
   std::optional<TokenizerFacts> tokenizer;
   std::string tokenizer_problem;
   OrderedJson metadata;  ///< keys and values; long arrays are {"count", "first"}

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/cpu.h"
@@ -104,6 +105,26 @@ std::string quantization_text(const OrderedJson& config) {
   return config.contains("options") ? method + " " + tender::to_text(config["options"]) : method;
 }
 
+/// "model.layers.7.mlp.down_proj" → "mlp.down_proj": the same site of all layers.
+std::string kind_of(std::string_view site) {
+  std::size_t at = site.find_first_of("0123456789");
+  if (at == std::string_view::npos) return std::string(site);
+  at = site.find('.', at);
+  return std::string(at == std::string_view::npos ? site : site.substr(at + 1));
+}
+
+/// One line for each way of rounding rows: "one-row, 8 groups: mlp.down_proj 30".
+void sites_text(std::string& out, const std::vector<model::SiteDescription>& sites) {
+  std::map<std::string, std::map<std::string, std::size_t>> kinds;
+  for (const auto& site : sites) ++kinds[site.rows][kind_of(site.name)];
+  for (const auto& [rows, counts] : kinds) {
+    std::string text;
+    for (const auto& [kind, count] : counts)
+      text += fmt::format("{}{} {}", text.empty() ? "" : ", ", kind, count);
+    field(out, "rows", fmt::format("{}: {}", rows, text));
+  }
+}
+
 void model_text(std::string& out, const model::ModelInfo& info) {
   field(out, "architecture",
         info.model_type == info.architecture
@@ -152,6 +173,7 @@ void facts_text(std::string& out, const Inspection& inspection) {
   }
   if (!inspection.quantization.is_null())
     field(out, "quantization", quantization_text(inspection.quantization));
+  sites_text(out, inspection.sites);
   if (inspection.tokenizer) tokenizer_text(out, *inspection.tokenizer);
   if (!inspection.tokenizer_problem.empty())
     field(out, "tokenizer", "cannot be used: " + inspection.tokenizer_problem);
@@ -196,6 +218,10 @@ OrderedJson to_json(const Inspection& inspection, const io::Checkpoint& checkpoi
   document["types"] = types_json(inspection);
   document["weights"] = or_null(inspection.weights);
   document["quantization"] = inspection.quantization;
+  OrderedJson sites = OrderedJson::array();
+  for (const auto& site : inspection.sites)
+    sites.push_back({{"name", site.name}, {"method", site.method}, {"rows", site.rows}});
+  document["sites"] = std::move(sites);
   document["tokenizer"] =
       inspection.tokenizer ? tokenizer_json(*inspection.tokenizer) : OrderedJson();
   document["tokenizer_problem"] = or_null(inspection.tokenizer_problem);

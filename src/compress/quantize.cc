@@ -89,6 +89,7 @@ class Run : public SiteKeeper {
       layers_.push_back(
           {.name = site.linears[l],
            .site = site.name,
+           .rows = quantized.packed.describe(),
            .source = std::string(to_string(weights_.stored(site.linears[l] + ".weight").type)),
            .out = site.shape.outs[l],
            .in = site.shape.in,

@@ -19,6 +19,7 @@ OrderedJson layer_json(const LayerReport& layer, const Report& report) {
   return {{"name", layer.name},
           {"site", layer.site},
           {"method", report.method},
+          {"rows", layer.rows},
           {"source", layer.source},
           {"out", layer.out},
           {"in", layer.in},
@@ -105,6 +106,7 @@ std::string layers_note(const std::vector<LayerReport>& layers) {
   for (const LayerReport& layer : layers)
     note.push_back({{"name", layer.name},
                     {"site", layer.site},
+                    {"rows", layer.rows},
                     {"source", layer.source},
                     {"out", layer.out},
                     {"in", layer.in},
@@ -120,6 +122,7 @@ std::vector<LayerReport> layers_of_note(const std::string& note) {
   for (const Json& each : Json::parse(note)) {
     LayerReport layer{.name = each.at("name"),
                       .site = each.at("site"),
+                      .rows = each.at("rows"),
                       .source = each.at("source"),
                       .out = each.at("out"),
                       .in = each.at("in"),

@@ -16,6 +16,7 @@ namespace tender::compress {
 struct LayerReport {
   std::string name;    ///< module path
   std::string site;    ///< the layers of one site share their input's metadata
+  std::string rows;    ///< how the site's rows are rounded: "row-scaled, 8 groups"
   std::string source;  ///< type that its weights were stored in: "Q4_1"
   std::size_t out = 0;
   std::size_t in = 0;

@@ -77,6 +77,17 @@ struct ModelSpec {
 /// (MODEL_NO_CONFIG)
 ModelSpec read_spec(const io::Checkpoint& checkpoint);
 
+/// A site of a quantized checkpoint, from what its layers share; no weights are read.
+struct SiteDescription {
+  std::string name;
+  std::string method;
+  std::string rows;  ///< how its rows are rounded: "row-scaled, 8 groups"
+};
+/// All quantized sites in order of evaluation.
+/// @throws Error as read_spec(), corrupt_file (QC_…, CK_PART_…) where a site is damaged
+std::vector<SiteDescription> describe_sites(const io::Checkpoint& checkpoint,
+                                            const ModelSpec& spec);
+
 /// The float tensors of a checkpoint under their Hugging Face names, rotary rows put back in order.
 /// Opening checks that every tensor is there, has its shape and a type that we compute with, and
 /// that there is none beside them (checkpoints H4, H7, H8, G6d; benign extras of 4.3 are ignored).

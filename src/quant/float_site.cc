@@ -14,6 +14,7 @@ class FloatSite final : public PackedSite {
 
   std::string_view method() const override { return "float"; }
   InputRounding inputs() const override { return InputRounding::none; }
+  std::string describe() const override { return "not rounded"; }
   std::size_t linears() const override { return linears_.size(); }
   LinearShape shape(std::size_t linear) const override { return linears_.at(linear).shape(); }
 

@@ -16,8 +16,8 @@
 namespace tender::quant {
 
 struct MethodTraits {
-  InputRounding inputs = InputRounding::none;
-  bool wants_inputs = false;   ///< calibration must show it activations
+  InputRounding inputs = InputRounding::none;  ///< the most that a site may have
+  bool wants_inputs = false;                   ///< calibration must show it activations
   bool wants_moment = false;   ///< quantize() is given the second moment of the rounded rows
   bool idempotent = false;     ///< quantizing dequantized weights changes nothing
   double weight_bits = 0;      ///< nominal, for tables
@@ -72,7 +72,8 @@ concept Method = std::default_initializable<M> &&
   // at run time: y = round(x) · Wᵀ and what the method adds back
   { M::reference(input, packed, x, exact) } -> std::same_as<void>;  // the definition, in double
   { M::rounding(input) } -> std::same_as<InputRounding>;
-  { M::prepare(own_input, isa) } -> std::same_as<void>;  // the site, then each of its layers
+  { M::describe(input) } -> std::convertible_to<std::string>;  // the same in words, for people
+  { M::prepare(own_input, isa) } -> std::same_as<void>;        // the site, then each of its layers
   { M::prepare(input, own_packed, isa) } -> std::same_as<void>;
   { M::round(input, x, pool) } -> std::same_as<typename M::Rounded>;
   { M::matmul(input, packed, rounded, y, epilogue, pool) } -> std::same_as<void>;

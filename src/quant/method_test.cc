@@ -66,6 +66,10 @@ std::vector<Json> settings_of(std::string_view method) {
             {{"weight_bits", 4}, {"activation_bits", 4}}};
   if (method == "tender")
     return {Json::object(),
+            {{"error_share", 1}},  // static
+            {{"error_share", 0}},  // one-row
+            {{"error_share", 1e-3}, {"weight_bits", 4}, {"activation_bits", 4}},
+            {{"mode", "row-scaled"}},
             {{"mode", "static"}, {"chunk_rows", 8}},
             {{"mode", "static"}, {"chunk_rows", 0}},
             {{"mode", "static"}, {"chunk_rows", 5}, {"groups", 20}},  // several planes of words
@@ -251,7 +255,7 @@ TYPED_TEST(MethodTest, LoadAfterSaveGivesTheSamePartsByteForByte) {
     const auto again = this->load(entry, this->parts_of(*site));
     EXPECT_EQ(this->bytes_of(*again), this->bytes_of(*site));
     EXPECT_EQ(again->inputs(), site->inputs());
-    EXPECT_EQ(again->inputs(), entry.traits(options).inputs);
+    EXPECT_LE(again->inputs(), entry.traits(options).inputs);
     EXPECT_EQ(again->method(), TypeParam::kName);
     ThreadPool pool(1);
     site->prepare(host_isa());

@@ -31,6 +31,15 @@ void OptionDescriber::integer(std::string_view name, const int& value, int low, 
   integer_of(name, value, fmt::format("{} to {}", low, high), description);
 }
 
+void OptionDescriber::real(std::string_view name, const double& value, double low, double high,
+                           std::string_view description) {
+  options_.push_back({std::string(name),
+                      fmt::format("{}; {} to {}", description, low, high),
+                      "number",
+                      {},
+                      fmt::format("{}", value)});
+}
+
 void OptionDescriber::integer_of(std::string_view name, int value, std::string_view range,
                                  std::string_view description) {
   options_.push_back({std::string(name),
@@ -69,6 +78,17 @@ void OptionReader::integer(std::string_view name, int& value, int low, int high,
   // Beyond 2^63 nlohmann keeps an unsigned number, whose int64 view is negative: compare as it is.
   if (*given < Json(low) || *given > Json(high)) refuse(method_, name, to_text(*given), expected);
   value = given->get<int>();
+}
+
+void OptionReader::real(std::string_view name, double& value, double low, double high,
+                        std::string_view) {
+  const Json* given = take(name);
+  if (given == nullptr) return;
+  const std::string expected = fmt::format("a number from {} to {}", low, high);
+  if (!given->is_number()) refuse(method_, name, quote(to_text(*given)), expected);
+  const double number = given->get<double>();
+  if (!(number >= low && number <= high)) refuse(method_, name, to_text(*given), expected);
+  value = number;
 }
 
 void OptionReader::bits(std::string_view name, int& value, std::string_view) {

@@ -34,6 +34,8 @@ class OptionDescriber {
  public:
   void integer(std::string_view name, const int& value, int low, int high,
                std::string_view description);
+  void real(std::string_view name, const double& value, double low, double high,
+            std::string_view description);
   void bits(std::string_view name, const int& value, std::string_view description) {
     integer_of(name, value, "4 or 8", description);
   }
@@ -58,6 +60,9 @@ class OptionWriter {
   void integer(std::string_view name, const int& value, int, int, std::string_view) {
     json_[std::string(name)] = value;
   }
+  void real(std::string_view name, const double& value, double, double, std::string_view) {
+    json_[std::string(name)] = value;
+  }
   void bits(std::string_view name, const int& value, std::string_view) {
     json_[std::string(name)] = value;
   }
@@ -79,6 +84,10 @@ class OptionReader {
   OptionReader(std::string_view method, const Json& json);
   /// @throws Error invalid_argument (OPTION_VALUE)
   void integer(std::string_view name, int& value, int low, int high, std::string_view description);
+  /// A number, both ends included; text in JSON has the digits that give the same double back.
+  /// @throws Error invalid_argument (OPTION_VALUE)
+  void real(std::string_view name, double& value, double low, double high,
+            std::string_view description);
   /// 4 or 8: what is stored as nibbles and as bytes. Widths between would only pretend to be
   /// smaller.
   void bits(std::string_view name, int& value, std::string_view description);

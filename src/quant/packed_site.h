@@ -56,6 +56,8 @@ class PackedSite {
   /// The method's name; "float" where nothing is quantized.
   virtual std::string_view method() const = 0;
   virtual InputRounding inputs() const = 0;
+  /// How its rows are rounded, in words: "row-scaled, 8 groups".
+  virtual std::string describe() const = 0;
   virtual std::size_t linears() const = 0;
   virtual LinearShape shape(std::size_t linear) const = 0;
   /// Payload as stored, metadata of the site included.

@@ -24,6 +24,7 @@ class PackedSiteOf final : public PackedSite {
 
   std::string_view method() const override { return M::kName; }
   InputRounding inputs() const override { return M::rounding(input_); }
+  std::string describe() const override { return M::describe(input_); }
   std::size_t linears() const override { return linears_.size(); }
   LinearShape shape(std::size_t linear) const override { return M::shape(linears_.at(linear)); }
 
@@ -176,6 +177,8 @@ MethodEntry entry_of() {
         check_site(shape);
         return std::make_unique<SiteQuantizerOf<M>>(M(options_of(json)), shape);
       },
+      .describe =
+          [](const PartSource& site) { return std::string(M::describe(M::load_input(site))); },
       .load = [](const PartSource& site,
                  std::span<const PartSource* const> linears) -> std::unique_ptr<PackedSite> {
         typename M::Input input = M::load_input(site);

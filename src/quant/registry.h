@@ -18,7 +18,7 @@ namespace tender::quant {
 struct OptionInfo {
   std::string name;         ///< in JSON: "weight_bits"; the flag is --weight-bits
   std::string description;  ///< one sentence with unit and range
-  std::string type;         ///< "integer" or "choice"
+  std::string type;         ///< "integer", "number" or "choice"
   std::vector<std::string> choices;
   std::string default_text;
 };
@@ -58,6 +58,8 @@ struct MethodEntry {
   std::function<MethodTraits(const Json& options)> traits;
   std::function<std::unique_ptr<SiteQuantizer>(const Json& options, const SiteShape& shape)>
       quantizer;
+  /// PackedSite::describe() from what the layers of a site share. @throws Error corrupt_file
+  std::function<std::string(const PartSource& site)> describe;
   /// @throws Error corrupt_file
   std::function<std::unique_ptr<PackedSite>(const PartSource& site,
                                             std::span<const PartSource* const> linears)>

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -21,10 +22,12 @@ constexpr std::array<std::string_view, 2> kColours = {"red", "green"};
 struct ToyOptions {
   int bits = 8;
   Colour colour = Colour::green;
+  double share = 0.25;
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor& visit) {
     visit.integer("weight_bits", self.bits, 2, 8, "bits of a code");
     visit.choice("colour", self.colour, kColours, "of the shed");
+    visit.real("share", self.share, 0, 1, "of the work");
   }
 };
 void settle(ToyOptions& options) {
@@ -43,9 +46,12 @@ std::string code_of(const Json& json) {
 
 TEST(Options, DefaultsAreFilledIn) {
   const Json filled = write_options(read_options<ToyOptions>("toy", Json{{"weight_bits", 4}}));
-  EXPECT_EQ(filled, (Json{{"weight_bits", 4}, {"colour", "green"}}));
+  EXPECT_EQ(filled, (Json{{"weight_bits", 4}, {"colour", "green"}, {"share", 0.25}}));
   EXPECT_EQ(write_options(read_options<ToyOptions>("toy", Json())),
-            (Json{{"weight_bits", 8}, {"colour", "green"}}));
+            (Json{{"weight_bits", 8}, {"colour", "green"}, {"share", 0.25}}));
+  const Json tiny = write_options(read_options<ToyOptions>("toy", Json{{"share", 1e-5}}));
+  EXPECT_EQ(Json::parse(to_text(tiny))["share"], 1e-5);
+  EXPECT_EQ(write_options(read_options<ToyOptions>("toy", Json{{"share", 1}}))["share"], 1.0);
 }
 
 TEST(Options, UnknownNamesAndBadValuesAreRefusedByName) {
@@ -59,18 +65,25 @@ TEST(Options, UnknownNamesAndBadValuesAreRefusedByName) {
   EXPECT_EQ(code_of({{"weight_bits", 7}}), "OPTION_VALUE weight_bits");
   EXPECT_EQ(code_of({{"colour", "blue"}}), "OPTION_VALUE colour");
   EXPECT_EQ(code_of({{"colour", 1}}), "OPTION_VALUE colour");
+  EXPECT_EQ(code_of({{"share", 1.5}}), "OPTION_VALUE share");
+  EXPECT_EQ(code_of({{"share", -1e-9}}), "OPTION_VALUE share");
+  EXPECT_EQ(code_of({{"share", "0.5"}}), "OPTION_VALUE share");
+  EXPECT_EQ(code_of({{"share", std::numeric_limits<double>::quiet_NaN()}}), "OPTION_VALUE share");
   EXPECT_EQ(code_of(Json::array()), "OPTION_VALUE options");
 }
 
 TEST(Options, HelpIsMadeOfTheSameFields) {
   const auto options = describe_options<ToyOptions>();
-  ASSERT_EQ(options.size(), 2U);
+  ASSERT_EQ(options.size(), 3U);
   EXPECT_EQ(options[0].name, "weight_bits");
   EXPECT_EQ(options[0].type, "integer");
   EXPECT_EQ(options[0].default_text, "8");
   EXPECT_EQ(options[0].description, "bits of a code; 2 to 8");
   EXPECT_EQ(options[1].choices, (std::vector<std::string>{"red", "green"}));
   EXPECT_EQ(options[1].default_text, "green");
+  EXPECT_EQ(options[2].type, "number");
+  EXPECT_EQ(options[2].default_text, "0.25");
+  EXPECT_EQ(options[2].description, "of the work; 0 to 1");
 }
 
 TEST(Registry, AnUnknownMethodIsRefusedWithTheListOfThoseThatExist) {

@@ -52,6 +52,30 @@ TEST(RowSampleTest, KeepsAllThereAreAndEqualRowsOnce) {
   EXPECT_EQ(none.rows(), 0U);
 }
 
+TEST(RowSampleTest, PositionsGoWithTheirRowsAndTheFirstOfEqualRowsCounts) {
+  const Matrix x = rows(5, 5);
+  const std::vector<std::int32_t> forth = {7, 3, 9, 4, 6}, back = {8, 2, 9, 5, 1};
+  RowSample sample(kIn, 8), other(kIn, 8);
+  sample.add(x.view(), forth);
+  sample.add(x.view(), back);
+  other.add(x.view(), back);
+  other.add(x.view(), forth);
+  EXPECT_EQ(sample.positions(), other.positions());
+  const Matrix kept = sample.values();
+  for (std::size_t m = 0; m < 5; ++m)
+    for (std::size_t k = 0; k < 5; ++k)
+      if (std::ranges::equal(kept.row(k), x.row(m))) {
+        EXPECT_EQ(sample.positions()[k], std::min(forth[m], back[m]));
+      }
+  MemoryParts parts;
+  sample.save("sample", parts);
+  RowSample again(kIn, 8);
+  again.load("sample", parts);
+  EXPECT_EQ(again.positions(), sample.positions());
+  parts.items[1].bytes[3] = std::byte{0x80};
+  EXPECT_THROW(again.load("sample", parts), Error);
+}
+
 TEST(RowSampleTest, ComesBackFromItsPart) {
   RowSample sample(kIn, 8);
   sample.add(rows(30, 3).view());

@@ -1,5 +1,7 @@
 #include "quant/methods/llm_int8/llm_int8.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -252,6 +254,11 @@ double LlmInt8::activation_bits(const Input& input) {
   const auto outliers = static_cast<double>(input.outliers.size());
   const auto all = static_cast<double>(input.in);
   return (input.activation_bits * (all - outliers) + 16 * outliers + 32) / all;
+}
+
+std::string LlmInt8::describe(const Input& input) {
+  return fmt::format("a scale per token, {} bits, {} of {} channels in float16",
+                     input.activation_bits, input.outliers.size(), input.in);
 }
 
 void LlmInt8::reference(const Input& input, const Packed& packed, const Rows& x,

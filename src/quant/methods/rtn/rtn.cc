@@ -1,5 +1,7 @@
 #include "quant/methods/rtn/rtn.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -274,6 +276,13 @@ std::size_t Rtn::input_bytes(const Input& input) {
 InputRounding Rtn::rounding(const Input& input) {
   if (input.granularity == ActivationGranularity::none) return InputRounding::none;
   return is_static(input.granularity) ? InputRounding::by_position : InputRounding::by_row;
+}
+
+std::string Rtn::describe(const Input& input) {
+  if (input.granularity == ActivationGranularity::none) return "not rounded";
+  return fmt::format("a scale per {}, {} bits",
+                     kActivationGranularities[static_cast<std::size_t>(input.granularity)],
+                     input.activation_bits);
 }
 
 void Rtn::reference(const Input& input, const Packed& packed, const Rows& x, MatrixView<double> y) {

@@ -139,6 +139,7 @@ class Rtn {
   static double activation_bits(const Input& input);
 
   static InputRounding rounding(const Input& input);
+  static std::string describe(const Input& input);
   static void reference(const Input& input, const Packed& packed, const Rows& x,
                         MatrixView<double> y);
   static void prepare(Input& input, Isa isa);

@@ -1,5 +1,7 @@
 #include "quant/methods/smoothquant/smoothquant.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -261,6 +263,14 @@ double SmoothQuant::activation_bits(const Input& input) {
 InputRounding SmoothQuant::rounding(const Input& input) {
   return input.steps == SmoothQuantSteps::token ? InputRounding::by_row
                                                 : InputRounding::by_position;
+}
+
+std::string SmoothQuant::describe(const Input& input) {
+  const std::string alpha =
+      input.alpha_percent < 0 ? "not smoothed" : fmt::format("alpha {} %", input.alpha_percent);
+  return fmt::format("a scale per {}, {} bits, {}",
+                     kSmoothQuantSteps[static_cast<std::size_t>(input.steps)],
+                     input.activation_bits, alpha);
 }
 
 void SmoothQuant::reference(const Input& input, const Packed& packed, const Rows& x,

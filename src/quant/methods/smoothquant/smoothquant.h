@@ -135,6 +135,7 @@ class SmoothQuant {
   static std::size_t input_bytes(const Input& input);
   static double activation_bits(const Input& input);
 
+  static std::string describe(const Input& input);
   static InputRounding rounding(const Input& input);
   static void reference(const Input& input, const Packed& packed, const Rows& x,
                         MatrixView<double> y);

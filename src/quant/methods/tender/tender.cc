@@ -10,8 +10,8 @@ namespace tender::quant {
 namespace {
 
 InputRounding rounding_in(TenderMode mode, std::size_t chunk_rows) {
-  return mode != TenderMode::static_scales && chunk_rows == 0 ? InputRounding::by_row
-                                                              : InputRounding::by_position;
+  const bool by_row = mode == TenderMode::row_scaled || mode == TenderMode::one_row;
+  return by_row && chunk_rows == 0 ? InputRounding::by_row : InputRounding::by_position;
 }
 
 WeightFormat weight_format(const TenderInput& input) {
@@ -34,7 +34,8 @@ MethodTraits Tender::traits() const {
 }
 
 TenderCalibration Tender::calibrate(const SiteShape& shape) const {
-  return {shape, static_cast<std::size_t>(options_.chunk_rows)};
+  return {shape, static_cast<std::size_t>(options_.chunk_rows),
+          options_.mode == TenderMode::automatic};
 }
 
 TenderCalibration Tender::load_calibration(const SiteShape& shape, const PartSource& source) const {

@@ -7,6 +7,8 @@
 #include "quant/formats/symmetric.h"
 #include "quant/integer/integer_linear.h"
 #include "quant/method.h"
+#include "quant/methods/tender/tender_calibration.h"
+#include "quant/methods/tender/tender_modes.h"
 #include "quant/methods/tender/tender_rows.h"
 
 namespace tender::quant {
@@ -51,8 +53,8 @@ class Tender {
 
   Calibration calibrate(const SiteShape& shape) const;
   Calibration load_calibration(const SiteShape& shape, const PartSource& source) const;
-  Input input(const Calibration& seen, std::span<const MatrixView<const float>>) const {
-    return tender_input(seen, options_);
+  Input input(const Calibration& seen, std::span<const MatrixView<const float>> weights) const {
+    return tender_input(seen, options_, weights);
   }
   static void rounded(const Input& input, const Rows& x, MatrixView<float> out);
   Codes quantize(MatrixView<const float> w, const Input& input, const SecondMoment* moment,
@@ -71,6 +73,7 @@ class Tender {
   static double activation_bits(const Input& input);
 
   static InputRounding rounding(const Input& input);
+  static std::string describe(const Input& input) { return describe_tender_input(input); }
   static void reference(const Input& input, const Packed& packed, const Rows& x,
                         MatrixView<double> y);
   static void prepare(Input& input, Isa isa);

@@ -178,7 +178,7 @@ TEST(Tender, DefaultsFollowTheBitsAndTheMode) {
   };
   EXPECT_EQ(resolved(Json::object()), (Json{{"weight_bits", 8},
                                             {"activation_bits", 8},
-                                            {"mode", "row-scaled"},
+                                            {"mode", "auto"},
                                             {"groups", 8},
                                             {"chunk_rows", 0}}));
   EXPECT_EQ(resolved({{"activation_bits", 4}, {"mode", "static"}}), (Json{{"weight_bits", 8},
@@ -187,6 +187,7 @@ TEST(Tender, DefaultsFollowTheBitsAndTheMode) {
                                                                           {"groups", 14},
                                                                           {"chunk_rows", 256}}));
   EXPECT_EQ(resolved({{"mode", "static"}, {"chunk_rows", 0}})["chunk_rows"], 0);
+  EXPECT_EQ(resolved({{"activation_bits", 4}, {"mode", "one-row"}})["groups"], 12);
 }
 
 TEST(Tender, MultipliersAreForFourBitsAndGroupsOf32And64And128) {

@@ -6,6 +6,7 @@
 
 #include "base/contracts.h"
 #include "base/error.h"
+#include "quant/methods/tender/tender_calibration.h"
 #include "quant/options.h"
 #include "quant/parts.h"
 
@@ -104,7 +105,7 @@ TenderInput load_meta(const PartSource& source) {
   const std::uint64_t size = get_ranked(source, "tender_meta", DType::i32, 1).shape[0];
   const auto meta = values_of<std::int32_t>(
       source.get("tender_meta", DType::i32, {size == kOldMeta ? kOldMeta : kMeta}));
-  const int modes = size == kOldMeta ? 2 : static_cast<int>(kTenderModes.size());
+  const int modes = size == kOldMeta ? 2 : static_cast<int>(TenderMode::automatic);
   check_number(source, "tender_meta", "weight bits", meta[0], 2, 8);
   check_number(source, "tender_meta", "activation bits", meta[1], 2, 8);
   check_number(source, "tender_meta", "mode", meta[4], 0, modes - 1);
@@ -157,7 +158,7 @@ int tender_most_element_groups(int activation_bits) {
 }
 
 void settle(TenderOptions& options) {
-  if (options.mode == TenderMode::one_row) return settle_one_row(options);
+  if (options.mode == TenderMode::one_row) settle_one_row(options);
   if (options.groups == 0) options.groups = default_groups(options);
   if (options.chunk_rows == TenderOptions::kByMode)
     options.chunk_rows = options.mode == TenderMode::static_scales ? kStaticChunk : 0;
@@ -173,70 +174,6 @@ std::size_t TenderInput::bytes() const {
   return kMeta * sizeof(std::int32_t) + (tmax.size() + bias.size()) * sizeof(float) + group.size();
 }
 
-TenderCalibration::TenderCalibration(const SiteShape& shape, std::size_t chunk_rows)
-    : in_(shape.in),
-      chunk_rows_(chunk_rows),
-      centre_(shape.centre),
-      nonnegative_(shape.nonnegative) {}
-
-void TenderCalibration::grow_to(std::size_t chunks) {
-  if (chunks <= rows_.size()) return;
-  rows_.resize(chunks, 0);
-  least_.resize(chunks * in_, 0.0F);
-  largest_.resize(chunks * in_, 0.0F);
-}
-
-void TenderCalibration::observe(const Rows& x) {
-  for (std::size_t m = 0; m < x.values.rows(); ++m) {
-    const auto row = x.values.row(m);
-    check_finite_row(row, m);
-    const std::int32_t position = std::max(x.positions[m], 0);
-    const std::size_t chunk =
-        chunk_rows_ == 0 ? 0 : static_cast<std::size_t>(position) / chunk_rows_;
-    grow_to(chunk + 1);
-    float* least = least_.data() + chunk * in_;
-    float* largest = largest_.data() + chunk * in_;
-    if (rows_[chunk]++ == 0) {
-      std::copy(row.begin(), row.end(), least);
-      std::copy(row.begin(), row.end(), largest);
-      continue;
-    }
-    for (std::size_t k = 0; k < in_; ++k) {
-      least[k] = std::min(least[k], row[k]);
-      largest[k] = std::max(largest[k], row[k]);
-    }
-  }
-}
-
-void TenderCalibration::save(PartSink& sink) const {
-  const std::array<std::int32_t, 1> meta = {static_cast<std::int32_t>(chunk_rows_)};
-  sink.put<std::int32_t>("tender_seen_chunk_rows", DType::i32, {1}, meta);
-  sink.put<std::int64_t>("tender_seen_rows", DType::i64, {rows_.size()}, rows_);
-  sink.put<float>("tender_seen_least", DType::f32, {rows_.size(), in_}, least_);
-  sink.put<float>("tender_seen_largest", DType::f32, {rows_.size(), in_}, largest_);
-}
-
-void TenderCalibration::load(const PartSource& source) {
-  const auto chunk_rows =
-      values_of<std::int32_t>(source.get("tender_seen_chunk_rows", DType::i32, {1}))[0];
-  check_number(source, "tender_seen_chunk_rows", "positions per chunk", chunk_rows,
-               static_cast<std::int64_t>(chunk_rows_), static_cast<std::int64_t>(chunk_rows_));
-  const std::uint64_t chunks = get_ranked(source, "tender_seen_rows", DType::i64, 1).shape[0];
-  rows_ = values_of<std::int64_t>(source.get("tender_seen_rows", DType::i64, {chunks}));
-  least_ = values_of<float>(source.get("tender_seen_least", DType::f32, {chunks, in_}));
-  largest_ = values_of<float>(source.get("tender_seen_largest", DType::f32, {chunks, in_}));
-  check_finite(source, "tender_seen_least", least_);
-  check_finite(source, "tender_seen_largest", largest_);
-  for (const std::int64_t rows : rows_)
-    check_number(source, "tender_seen_rows", "the number of rows", rows, 0,
-                 std::numeric_limits<std::int64_t>::max());
-  for (std::size_t i = 0; i < least_.size(); ++i)
-    if (least_[i] > largest_[i])
-      refuse_part(source, "tender_seen_least", "QC_RANGE",
-                  fmt::format("{} in place {}", least_[i], i),
-                  fmt::format("at most the largest, {}", largest_[i]));
-}
-
 std::uint8_t tender_group(float cmax, float tmax, int groups) {
   for (int i = groups - 1; i > 0; --i)
     if (cmax > tmax * power_of_two(i - groups))
@@ -244,16 +181,21 @@ std::uint8_t tender_group(float cmax, float tmax, int groups) {
   return 0;
 }
 
-TenderInput tender_input(const TenderCalibration& seen, const TenderOptions& options) {
+TenderInput tender_input_of(const TenderCalibration& seen, const TenderOptions& options,
+                            TenderMode mode) {
+  require(mode != TenderMode::automatic, "a site has one of the modes");
   TenderInput input;
   input.in = seen.in();
   input.weight_bits = options.weight_bits;
   input.activation_bits = options.activation_bits;
   input.groups = options.groups;
-  input.mode = options.mode;
+  input.mode = mode;
   input.is_unsigned = seen.nonnegative();
   input.multiplier_group = static_cast<std::size_t>(options.multiplier_group);
-  if (input.mode == TenderMode::one_row) return input;
+  if (mode == TenderMode::one_row) {
+    input.groups = std::min(input.groups, tender_most_element_groups(options.activation_bits));
+    return input;
+  }
   if (seen.chunks() == 0)
     fail(ErrorKind::invalid_input,
          {.code = "Q_CALIBRATION", .hint = "give a text with --calibration"},
@@ -280,6 +222,17 @@ RowRounding tender_rounding(const TenderInput& input) {
     rounding.chunks.emplace_back().unit = power_of_two(1 - input.groups);
   }
   return rounding;
+}
+
+std::string describe_tender_input(const TenderInput& input) {
+  std::string text =
+      fmt::format("{}, {} group{}", kTenderModes[static_cast<std::size_t>(input.mode)],
+                  input.groups, input.groups == 1 ? "" : "s");
+  if (input.mode == TenderMode::one_row)
+    text += fmt::format(", operands of {} bits", input.activation_bits + input.groups - 1);
+  if (input.chunk_rows != 0)
+    text += fmt::format(", {} chunks of {} positions", input.chunks(), input.chunk_rows);
+  return text;
 }
 
 void save_tender_input(const TenderInput& input, PartSink& sink) {

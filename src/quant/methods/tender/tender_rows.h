@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -16,9 +17,13 @@ namespace tender::quant {
 /// static: scales as calibrated, values beyond them are clipped (the paper). row_scaled: every row
 /// is divided by its own factor first, so nothing is clipped (tender.md 8.2). one_row: groups from
 /// the row itself, so every element has a step of its own: an exponent per element, fixed-point
-/// operands of b + G - 1 bits, no metadata (tender.md 8.1 with chunks of one row).
-enum class TenderMode : std::uint8_t { static_scales, row_scaled, one_row };
-inline constexpr std::array<std::string_view, 3> kTenderModes = {"static", "row-scaled", "one-row"};
+/// operands of b + G - 1 bits, no metadata (tender.md 8.1 with chunks of one row). automatic: each
+/// site has one of the three.
+enum class TenderMode : std::uint8_t { static_scales, row_scaled, one_row, automatic };
+inline constexpr std::array<std::string_view, 4> kTenderModes = {"static", "row-scaled", "one-row",
+                                                                 "auto"};
+
+class TenderCalibration;
 
 struct TenderOptions {
   static constexpr int kMaxGroups = 20;
@@ -26,7 +31,8 @@ struct TenderOptions {
 
   int weight_bits = 8;
   int activation_bits = 8;
-  TenderMode mode = TenderMode::row_scaled;
+  TenderMode mode = TenderMode::automatic;
+  double error_share = 5e-4;
   int groups = 0;
   int chunk_rows = kByMode;
   int multiplier_group = 0;
@@ -37,8 +43,12 @@ struct TenderOptions {
     visit.bits("weight_bits", self.weight_bits, "bits of a weight code");
     visit.bits("activation_bits", self.activation_bits, "bits of an activation code");
     visit.choice("mode", self.mode, kTenderModes,
-                 "scales as calibrated, with a factor of each row's own on top, or an exponent "
-                 "for every element of a row (operands of up to 16 bits)");
+                 "scales as calibrated, with a factor of each row's own on top, an exponent for "
+                 "every element of a row (operands of up to 16 bits), or for each site the first "
+                 "of them that keeps the error share");
+    visit.real("error_share", self.error_share, 0, 1,
+               "part of the energy of a site's outputs that rounding its rows may take, in mode "
+               "auto");
     visit.integer("groups", self.groups, 0, kMaxGroups,
                   "channel groups, a factor 2 apart; 0: 8 with 8-bit activations, else 14, or 12 "
                   "where every element has an exponent");
@@ -85,43 +95,6 @@ struct TenderInput {
   std::size_t bytes() const;
 };
 
-/// What calibration has seen: least and largest value of each channel in each row chunk. Extremes
-/// do not depend on the order of the sequences.
-class TenderCalibration {
- public:
-  TenderCalibration(const SiteShape& shape, std::size_t chunk_rows);
-
-  /// @throws Error invalid_input (Q_NONFINITE)
-  void observe(const Rows& x);
-  void save(PartSink& sink) const;
-  /// @throws Error corrupt_file
-  void load(const PartSource& source);
-
-  std::size_t in() const { return in_; }
-  std::size_t chunk_rows() const { return chunk_rows_; }
-  std::size_t chunks() const { return rows_.size(); }
-  bool centre() const { return centre_; }
-  bool nonnegative() const { return nonnegative_; }
-  std::int64_t rows(std::size_t chunk) const { return rows_[chunk]; }
-  std::span<const float> least(std::size_t chunk) const {
-    return {least_.data() + chunk * in_, in_};
-  }
-  std::span<const float> largest(std::size_t chunk) const {
-    return {largest_.data() + chunk * in_, in_};
-  }
-
- private:
-  void grow_to(std::size_t chunks);
-
-  std::size_t in_;
-  std::size_t chunk_rows_;
-  bool centre_;
-  bool nonnegative_;
-  std::vector<std::int64_t> rows_;  ///< [C]
-  std::vector<float> least_;        ///< [C, in]
-  std::vector<float> largest_;      ///< [C, in]
-};
-
 /// Group index of a channel whose largest centred magnitude is `cmax` (tender.md 2.5): thresholds
 /// are tmax / 2^(groups - 1 - i), a value on a threshold belongs to it, and 0 takes everything
 /// below.
@@ -130,13 +103,17 @@ std::uint8_t tender_group(float cmax, float tmax, int groups);
 /// Groups whose operands fit 16 bits in one-row mode: 8 with 8-bit codes, 12 with 4-bit codes.
 int tender_most_element_groups(int activation_bits);
 
-/// Bias, TMax and groups from what was seen. @throws Error invalid_input (Q_CALIBRATION) if it is
-/// nothing and the mode needs something
-TenderInput tender_input(const TenderCalibration& seen, const TenderOptions& options);
+/// Bias, TMax and groups from what was seen. @param mode  not automatic
+/// @throws Error invalid_input (Q_CALIBRATION) if it is nothing and the mode needs something
+TenderInput tender_input_of(const TenderCalibration& seen, const TenderOptions& options,
+                            TenderMode mode);
 
 /// The metadata as arithmetic. Groups that are empty at the bottom are dropped (tender.md 5.4), so
 /// the smallest occupied scale is the unit.
 RowRounding tender_rounding(const TenderInput& input);
+
+/// "row-scaled, 8 groups".
+std::string describe_tender_input(const TenderInput& input);
 
 void save_tender_input(const TenderInput& input, PartSink& sink);
 /// @throws Error corrupt_file (CK_PART_MISSING, CK_PART_SHAPE, QC_RANGE, QC_SCALE, QC_GIDX)

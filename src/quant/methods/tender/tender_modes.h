@@ -1,0 +1,33 @@
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "quant/methods/tender/tender_calibration.h"
+#include "quant/methods/tender/tender_rows.h"
+#include "tensor/matrix.h"
+
+namespace tender::quant {
+
+/// How rows are rounded: bias, TMax and groups from what was seen. In mode auto the cheapest of
+/// static, row-scaled and one-row whose tender_error_share() is at most options.error_share;
+/// one-row if none is.
+/// @param weights  one [out, in] per layer of the site
+/// @throws Error invalid_input (Q_CALIBRATION) if nothing was seen that the mode needs
+TenderInput tender_input(const TenderCalibration& seen, const TenderOptions& options,
+                         std::span<const MatrixView<const float>> weights);
+
+/// What an error of each channel costs: c[k] = sum over the outputs n of all layers of W[n, k]^2.
+std::vector<double> channel_costs(std::span<const MatrixView<const float>> weights);
+
+/// The share of the energy of a site's outputs that rounding its rows takes, channels taken as
+/// independent: the mean over the rows x of
+///
+///     (sum over k of e[k]^2 c[k]) / (sum over k of x[k]^2 c[k])
+///
+/// where e = (x - bias) - rounded(x - bias). A mean over rows, each relative to its own energy, so
+/// that a massive row does not hide the others. Rows without energy count 0.
+double tender_error_share(const TenderInput& input, const RowSample& sample,
+                          std::span<const double> costs);
+
+}  // namespace tender::quant
