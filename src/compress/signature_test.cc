@@ -14,7 +14,7 @@ namespace {
 const std::map<std::string, std::string> kExpected = {
     {"gptq", "7110620a578c1afa"},   {"llm_int8", "2f688d7aaef6ff66"},
     {"rtn", "ff32957e8fdd65dc"},    {"smoothquant", "db0a88c550496e28"},
-    {"tender", "d887f9f2cace232b"},
+    {"tender", "9c784057d3738e2e"},
 };
 
 TEST(SignatureTest, IsWhatItWas) {

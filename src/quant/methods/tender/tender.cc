@@ -34,8 +34,24 @@ MethodTraits Tender::traits() const {
 }
 
 TenderCalibration Tender::calibrate(const SiteShape& shape) const {
-  return {shape, static_cast<std::size_t>(options_.chunk_rows),
-          options_.mode == TenderMode::automatic};
+  const bool rotates = options_.rotation == TenderRotation::hadamard;
+  SiteShape basis = shape;
+  basis.nonnegative = shape.nonnegative && !rotates;
+  TenderCalibration seen{basis, static_cast<std::size_t>(options_.chunk_rows),
+                         options_.mode == TenderMode::automatic};
+  if (rotates) seen.rotate(Rotation(shape.in));
+  return seen;
+}
+
+TenderInput Tender::input(const Calibration& seen,
+                          std::span<const MatrixView<const float>> weights) const {
+  if (options_.rotation == TenderRotation::none) return tender_input(seen, options_, weights);
+  const Rotation rotation(seen.in());
+  std::vector<Matrix> rotated;
+  std::vector<MatrixView<const float>> views;
+  for (const MatrixView<const float>& w : weights) rotated.push_back(rotation.rotated(w));
+  for (const Matrix& w : rotated) views.push_back(w.view());
+  return tender_input(seen, options_, views);
 }
 
 TenderCalibration Tender::load_calibration(const SiteShape& shape, const PartSource& source) const {
@@ -46,15 +62,24 @@ TenderCalibration Tender::load_calibration(const SiteShape& shape, const PartSou
 
 void Tender::rounded(const Input& input, const Rows& x, MatrixView<float> out) {
   const RowRounding rounding = tender_rounding(input);
+  const Matrix rotated = input.rotated ? Rotation(input.in).rotated(x.values) : Matrix();
+  const MatrixView<const float> rows = input.rotated ? rotated.view() : x.values;
   std::vector<std::int16_t> codes(input.in);
-  for (std::size_t m = 0; m < x.values.rows(); ++m)
-    expand_row(rounding, round_row(rounding, x.values.row(m), x.positions[m], codes), codes,
+  for (std::size_t m = 0; m < rows.rows(); ++m)
+    expand_row(rounding, round_row(rounding, rows.row(m), x.positions[m], codes), codes,
                out.row(m));
 }
 
 TenderCodes Tender::quantize(MatrixView<const float> w, const Input& input,
                              const SecondMoment* moment, ThreadPool& pool) const {
   require(w.cols() == input.in, "weights are [out, in]");
+  if (!input.rotated) return quantize_in_basis(w, input, moment, pool);
+  const Matrix rotated = Rotation(input.in).rotated(w, pool);
+  return quantize_in_basis(rotated.view(), input, moment, pool);
+}
+
+TenderCodes Tender::quantize_in_basis(MatrixView<const float> w, const Input& input,
+                                      const SecondMoment* moment, ThreadPool& pool) const {
   TenderCodes codes{search_weights(w, weight_format(input), options_.weights, moment, pool), {}};
   for (std::size_t at = 0; at < input.bias.size(); at += input.in)
     for (std::size_t n = 0; n < w.rows(); ++n) {
@@ -74,8 +99,11 @@ TenderCodes Tender::unpack(const Packed& packed) {
   return {unpack_symmetric(packed.weights), packed.compensation};
 }
 
-void Tender::dequantize(const Input&, const Packed& packed, MatrixView<float> w) {
+void Tender::dequantize(const Input& input, const Packed& packed, MatrixView<float> w) {
   dequantize_symmetric(unpack_symmetric(packed.weights), w);
+  if (!input.rotated) return;
+  const Rotation rotation(input.in);
+  for (std::size_t n = 0; n < w.rows(); ++n) rotation.rotate_back(w.row(n));
 }
 
 void Tender::save(const Packed& packed, PartSink& sink) {
@@ -121,9 +149,11 @@ void Tender::reference(const Input& input, const Packed& packed, const Rows& x,
   const RowRounding rounding = tender_rounding(input);
   const SymmetricCodes weights = expanded(unpack_symmetric(packed.weights));
   const auto [out, in] = weights.shape;
+  const Matrix rotated = input.rotated ? Rotation(in).rotated(x.values) : Matrix();
+  const MatrixView<const float> rows = input.rotated ? rotated.view() : x.values;
   std::vector<std::int16_t> codes(in);
-  for (std::size_t m = 0; m < x.values.rows(); ++m) {
-    const RoundedRow row = round_row(rounding, x.values.row(m), x.positions[m], codes);
+  for (std::size_t m = 0; m < rows.rows(); ++m) {
+    const RoundedRow row = round_row(rounding, rows.row(m), x.positions[m], codes);
     const auto& shift = rounding.chunks[row.chunk].shift;
     for (std::size_t n = 0; n < out; ++n) {
       std::int64_t sum = 0;
@@ -140,6 +170,7 @@ void Tender::reference(const Input& input, const Packed& packed, const Rows& x,
 
 void Tender::prepare(Input& input, Isa isa) {
   input.rows = IntegerRows(tender_rounding(input), isa);
+  if (input.rotated) input.rotation = Rotation(input.in);
 }
 
 void Tender::prepare(const Input& input, Packed& packed, Isa) {
@@ -150,7 +181,9 @@ void Tender::prepare(const Input& input, Packed& packed, Isa) {
 }
 
 IntegerCodes Tender::round(const Input& input, const Rows& x, ThreadPool& pool) {
-  return input.rows.round(x, pool);
+  if (!input.rotated) return input.rows.round(x, pool);
+  const Matrix rotated = input.rotation.rotated(x.values, pool);
+  return input.rows.round({rotated.view(), x.positions}, pool);
 }
 
 void Tender::matmul(const Input& input, const Packed& packed, const Rounded& rounded,
@@ -159,7 +192,7 @@ void Tender::matmul(const Input& input, const Packed& packed, const Rounded& rou
 }
 
 std::string Tender::kernel(const Input& input, const Packed& packed) {
-  return packed.integers.kernel(input.rows);
+  return packed.integers.kernel(input.rows) + (input.rotated ? ", rows rotated" : "");
 }
 
 }  // namespace tender::quant

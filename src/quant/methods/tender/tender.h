@@ -53,9 +53,7 @@ class Tender {
 
   Calibration calibrate(const SiteShape& shape) const;
   Calibration load_calibration(const SiteShape& shape, const PartSource& source) const;
-  Input input(const Calibration& seen, std::span<const MatrixView<const float>> weights) const {
-    return tender_input(seen, options_, weights);
-  }
+  Input input(const Calibration& seen, std::span<const MatrixView<const float>> weights) const;
   static void rounded(const Input& input, const Rows& x, MatrixView<float> out);
   Codes quantize(MatrixView<const float> w, const Input& input, const SecondMoment* moment,
                  ThreadPool& pool) const;
@@ -84,6 +82,10 @@ class Tender {
   static std::string kernel(const Input& input, const Packed& packed);
 
  private:
+  /// Weights and moment in the basis in which rows are rounded.
+  Codes quantize_in_basis(MatrixView<const float> w, const Input& input, const SecondMoment* moment,
+                          ThreadPool& pool) const;
+
   Options options_;
 };
 

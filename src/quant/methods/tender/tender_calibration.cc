@@ -26,6 +26,13 @@ void TenderCalibration::grow_to(std::size_t chunks) {
 }
 
 void TenderCalibration::observe(const Rows& x) {
+  if (rotation_.size() == 0) return observe_in_basis(x);
+  for (std::size_t m = 0; m < x.values.rows(); ++m) check_finite_row(x.values.row(m), m);
+  const Matrix rotated = rotation_.rotated(x.values);
+  observe_in_basis({rotated.view(), x.positions});
+}
+
+void TenderCalibration::observe_in_basis(const Rows& x) {
   for (std::size_t m = 0; m < x.values.rows(); ++m) {
     const auto row = x.values.row(m);
     check_finite_row(row, m);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "quant/method.h"
+#include "quant/rotation/rotation.h"
 #include "quant/row_sample.h"
 
 namespace tender::quant {
@@ -22,6 +23,8 @@ class TenderCalibration {
 
   TenderCalibration(const SiteShape& shape, std::size_t chunk_rows, bool keep_sample);
 
+  /// From now on statistics are of the rows in another basis.
+  void rotate(Rotation rotation) { rotation_ = std::move(rotation); }
   /// @throws Error invalid_input (Q_NONFINITE)
   void observe(const Rows& x);
   void save(PartSink& sink) const;
@@ -44,6 +47,7 @@ class TenderCalibration {
   const RowSample& sample() const { return sample_; }
 
  private:
+  void observe_in_basis(const Rows& x);
   void grow_to(std::size_t chunks);
 
   std::size_t in_;
@@ -53,6 +57,7 @@ class TenderCalibration {
   std::vector<std::int64_t> rows_;  ///< [C]
   std::vector<float> least_;        ///< [C, in]
   std::vector<float> largest_;      ///< [C, in]
+  Rotation rotation_;               ///< of size 0 where rows stay as they are
   RowSample sample_;
 };
 

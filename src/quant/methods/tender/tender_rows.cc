@@ -14,7 +14,7 @@ namespace tender::quant {
 namespace {
 
 constexpr int kStaticChunk = 256;  // tender.md 2.3
-constexpr std::size_t kMeta = 8;
+constexpr std::size_t kMeta = 9;
 constexpr std::size_t kOldMeta = 6;  // without what weight multipliers and one-row mode brought
 constexpr std::int64_t kMaxPositions = std::int64_t{1} << 20;
 constexpr std::int64_t kMaxInputs = std::int64_t{1} << 20;
@@ -127,6 +127,8 @@ TenderInput load_meta(const PartSource& source) {
   check_number(source, "tender_meta", "inputs per multiplier", meta[7], 0, meta[0] == 4 ? 128 : 0);
   input.in = static_cast<std::size_t>(meta[6]);
   input.multiplier_group = static_cast<std::size_t>(meta[7]);
+  check_number(source, "tender_meta", "rotated", meta[8], 0, 1);
+  input.rotated = meta[8] == 1;
   return input;
 }
 
@@ -192,6 +194,7 @@ TenderInput tender_input_of(const TenderCalibration& seen, const TenderOptions& 
   input.mode = mode;
   input.is_unsigned = seen.nonnegative();
   input.multiplier_group = static_cast<std::size_t>(options.multiplier_group);
+  input.rotated = options.rotation == TenderRotation::hadamard;
   if (mode == TenderMode::one_row) {
     input.groups = std::min(input.groups, tender_most_element_groups(options.activation_bits));
     return input;
@@ -243,7 +246,8 @@ void save_tender_input(const TenderInput& input, PartSink& sink) {
                                                 static_cast<std::int32_t>(input.mode),
                                                 input.is_unsigned ? 1 : 0,
                                                 static_cast<std::int32_t>(input.in),
-                                                static_cast<std::int32_t>(input.multiplier_group)};
+                                                static_cast<std::int32_t>(input.multiplier_group),
+                                                input.rotated ? 1 : 0};
   sink.put<std::int32_t>("tender_meta", DType::i32, {meta.size()}, meta);
   if (input.mode == TenderMode::one_row) return;
   sink.put<float>("tender_tmax", DType::f32, {input.chunks()}, input.tmax);

@@ -10,6 +10,7 @@
 #include "quant/integer/integer_rows.h"
 #include "quant/integer/row_rounding.h"
 #include "quant/method.h"
+#include "quant/rotation/rotation.h"
 #include "quant/weight_search.h"
 
 namespace tender::quant {
@@ -25,6 +26,10 @@ inline constexpr std::array<std::string_view, 4> kTenderModes = {"static", "row-
 
 class TenderCalibration;
 
+/// The basis in which rows meet weights: that of the model, or one in which channels are alike.
+enum class TenderRotation : std::uint8_t { none, hadamard };
+inline constexpr std::array<std::string_view, 2> kTenderRotations = {"none", "hadamard"};
+
 struct TenderOptions {
   static constexpr int kMaxGroups = 20;
   static constexpr int kByMode = -1;
@@ -36,6 +41,7 @@ struct TenderOptions {
   int groups = 0;
   int chunk_rows = kByMode;
   int multiplier_group = 0;
+  TenderRotation rotation = TenderRotation::none;
   WeightSearchOptions weights;
 
   template <class Self, class Visitor>
@@ -57,6 +63,9 @@ struct TenderOptions {
     visit.integer("multiplier_group", self.multiplier_group, 0, 128,
                   "with 4-bit weights: inputs of an output that share an integer multiplier, 32, "
                   "64 or 128; 0: none do");
+    visit.choice("rotation", self.rotation, kTenderRotations,
+                 "rows and weights as they are, or multiplied by a Hadamard matrix that spreads "
+                 "outliers over all channels");
     WeightSearchOptions::fields(self.weights, visit);
   }
 };
@@ -65,11 +74,11 @@ void settle(TenderOptions& options);
 
 /// How a site's rows are rounded: the calibrated metadata of C row chunks.
 ///
-///     part tender_meta    int32 [8]        weight bits, activation bits, groups G, positions per
+///     part tender_meta    int32 [9]        weight bits, activation bits, groups G, positions per
 ///                                          chunk (0: one chunk), mode (0 static, 1 row-scaled,
 ///                                          2 one-row), 1 if codes are unsigned, inputs,
-///                                          inputs per weight multiplier (0: none); older files
-///                                          have the first six
+///                                          inputs per weight multiplier (0: none), 1 if
+///                                          rotated; older files have the first six
 ///     part tender_tmax    float32 [C]      largest magnitude of the chunk (TMax)
 ///     part tender_bias    float32 [C, in]  what is taken off each channel; absent where nothing is
 ///     part tender_groups  uint8 [C, in]    group index i of each channel, 0 the smallest scale
@@ -85,11 +94,13 @@ struct TenderInput {
   TenderMode mode = TenderMode::row_scaled;
   bool is_unsigned = false;
   std::size_t multiplier_group = 0;  ///< inputs that share a multiplier of the weights; 0: none do
+  bool rotated = false;              ///< rows and weights stand in the basis of rotation/rotation.h
   std::vector<float> tmax;
   std::vector<float> bias;
   std::vector<std::uint8_t> group;
 
-  IntegerRows rows;  ///< made by prepare()
+  IntegerRows rows;   ///< made by prepare()
+  Rotation rotation;  ///< made by prepare() where `rotated`
 
   std::size_t chunks() const { return tmax.size(); }
   std::size_t bytes() const;
