@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "kernels/gemm_i8/gemm_i8.h"
+#include "kernels/hadamard/hadamard.h"
 #include "kernels/round_rows/round_rows.h"
 #include "quant/methods.h"
 #include "quant/packed_site_of.h"
@@ -114,6 +115,7 @@ std::vector<KernelChoice> kernel_choices(Isa detected, Isa allowed) {
   describe_kernels("gemm_i8", kernels::gemm_i8_kernels(), detected, allowed, choices);
   describe_kernels("gemm_i16", kernels::gemm_i16_kernels(), detected, allowed, choices);
   describe_kernels("round_rows", kernels::round_rows_kernels(), detected, allowed, choices);
+  describe_kernels("hadamard", kernels::hadamard_kernels(), detected, allowed, choices);
   return choices;
 }
 

@@ -24,12 +24,16 @@ struct Case {
 };
 
 std::vector<Case> cases() {
-  return {{"float", "", {}},
-          {"rtn, token", "rtn", Json::object()},
-          {"rtn, token, groups of 128", "rtn", {{"weight_granularity", "group"}}},
-          {"tender, row-scaled", "tender", Json::object()},
-          {"tender, row-scaled, 4-bit weights", "tender", {{"weight_bits", 4}}},
-          {"tender, static, chunks of 256", "tender", {{"mode", "static"}}}};
+  return {
+      {"float", "", {}},
+      {"rtn, token", "rtn", Json::object()},
+      {"rtn, token, groups of 128", "rtn", {{"weight_granularity", "group"}}},
+      {"tender, static", "tender", {{"mode", "static"}, {"chunk_rows", 0}}},
+      {"tender, row-scaled", "tender", {{"mode", "row-scaled"}}},
+      {"tender, row-scaled, rotated", "tender", {{"mode", "row-scaled"}, {"rotation", "hadamard"}}},
+      {"tender, one-row", "tender", {{"mode", "one-row"}}},
+      {"tender, row-scaled, 4-bit weights", "tender", {{"mode", "row-scaled"}, {"weight_bits", 4}}},
+      {"tender, static, chunks of 256", "tender", {{"mode", "static"}}}};
 }
 
 class Site {
@@ -107,7 +111,9 @@ const bool registered = [] {
     benchmark::RegisterBenchmark(name.c_str(), body);
   };
   for (const Case& c : cases())
-    for (const auto& [out, in] : {std::pair{2048U, 2048U}, std::pair{1536U, 576U}}) {
+    for (const auto& [out, in] :
+         {std::pair{2048U, 2048U}, std::pair{1536U, 576U}, std::pair{960U, 576U},
+          std::pair{576U, 576U}, std::pair{3072U, 576U}, std::pair{576U, 1536U}}) {
       const std::string shape = std::to_string(out) + "x" + std::to_string(in);
       for (const std::size_t count : {512U, 1U})
         add("site/" + std::to_string(count) + " rows/" + shape + "/" + c.name,

@@ -74,7 +74,7 @@ TenderCodes Tender::quantize(MatrixView<const float> w, const Input& input,
                              const SecondMoment* moment, ThreadPool& pool) const {
   require(w.cols() == input.in, "weights are [out, in]");
   if (!input.rotated) return quantize_in_basis(w, input, moment, pool);
-  const Matrix rotated = Rotation(input.in).rotated(w, pool);
+  const Matrix rotated = Rotation(input.in).rotated_weights(w, pool);
   return quantize_in_basis(rotated.view(), input, moment, pool);
 }
 
@@ -101,9 +101,7 @@ TenderCodes Tender::unpack(const Packed& packed) {
 
 void Tender::dequantize(const Input& input, const Packed& packed, MatrixView<float> w) {
   dequantize_symmetric(unpack_symmetric(packed.weights), w);
-  if (!input.rotated) return;
-  const Rotation rotation(input.in);
-  for (std::size_t n = 0; n < w.rows(); ++n) rotation.rotate_back(w.row(n));
+  if (input.rotated) Rotation(input.in).rotate_weights_back(w);
 }
 
 void Tender::save(const Packed& packed, PartSink& sink) {
@@ -170,7 +168,7 @@ void Tender::reference(const Input& input, const Packed& packed, const Rows& x,
 
 void Tender::prepare(Input& input, Isa isa) {
   input.rows = IntegerRows(tender_rounding(input), isa);
-  if (input.rotated) input.rotation = Rotation(input.in);
+  if (input.rotated) input.rotation = Rotation(input.in, isa);
 }
 
 void Tender::prepare(const Input& input, Packed& packed, Isa) {

@@ -58,6 +58,8 @@ void TenderCalibration::observe_in_basis(const Rows& x) {
 void TenderCalibration::save(PartSink& sink) const {
   const std::array<std::int32_t, 1> meta = {static_cast<std::int32_t>(chunk_rows_)};
   sink.put<std::int32_t>("tender_seen_chunk_rows", DType::i32, {1}, meta);
+  const std::array<std::int32_t, 1> rotated = {rotation_.size() == 0 ? 0 : 1};
+  sink.put<std::int32_t>("tender_seen_rotated", DType::i32, {1}, rotated);
   sink.put<std::int64_t>("tender_seen_rows", DType::i64, {rows_.size()}, rows_);
   sink.put<float>("tender_seen_least", DType::f32, {rows_.size(), in_}, least_);
   sink.put<float>("tender_seen_largest", DType::f32, {rows_.size(), in_}, largest_);
@@ -69,6 +71,12 @@ void TenderCalibration::load(const PartSource& source) {
       values_of<std::int32_t>(source.get("tender_seen_chunk_rows", DType::i32, {1}))[0];
   check_number(source, "tender_seen_chunk_rows", "positions per chunk", chunk_rows,
                static_cast<std::int64_t>(chunk_rows_), static_cast<std::int64_t>(chunk_rows_));
+  const std::int32_t rotated = rotation_.size() == 0 ? 0 : 1;
+  const std::int32_t found =
+      source.find("tender_seen_rotated")
+          ? values_of<std::int32_t>(source.get("tender_seen_rotated", DType::i32, {1}))[0]
+          : 0;
+  check_number(source, "tender_seen_rotated", "rotated rows", found, rotated, rotated);
   const std::uint64_t chunks = get_ranked(source, "tender_seen_rows", DType::i64, 1).shape[0];
   rows_ = values_of<std::int64_t>(source.get("tender_seen_rows", DType::i64, {chunks}));
   least_ = values_of<float>(source.get("tender_seen_least", DType::f32, {chunks, in_}));

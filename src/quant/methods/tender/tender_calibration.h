@@ -14,6 +14,9 @@ namespace tender::quant {
 /// of the rows where a mode is to be chosen by them. Neither depends on the order of the sequences.
 ///
 ///     part tender_seen_chunk_rows        int32 [1]       positions per chunk; 0: one chunk
+///     part tender_seen_rotated           int32 [1]       1 where rows were rotated first; absent
+///     in
+///                                                        files older than rotations
 ///     part tender_seen_rows              int64 [C]
 ///     part tender_seen_least, …_largest  float32 [C, in]
 ///     parts tender_seen_sample…          quant/row_sample.h; absent where no rows are kept

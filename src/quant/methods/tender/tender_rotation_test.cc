@@ -89,6 +89,36 @@ TEST(TenderRotation, RowsThatWereNonnegativeAreSignedAfterIt) {
   EXPECT_LT(q.rounding.low, 0);
 }
 
+TEST(TenderRotation, ModeAutoChoosesByTheRotatedRows) {
+  // A few loud elements wherever: too much for one step of the row, unless they are shared out.
+  Rng rng(46, "loud");
+  Matrix x(40, kIn);
+  for (float& value : x.span()) value = rng.normal() * (rng.below(100) == 0 ? 30.0F : 1.0F);
+  const Matrix w = random_weights(4, kIn);
+  TenderOptions o = rotating(TenderMode::automatic, 8, 1);
+  o.error_share = 2e-4;
+  EXPECT_EQ(Quantized(o, x, w, false).input.mode, TenderMode::row_scaled);
+  o.rotation = TenderRotation::none;
+  EXPECT_EQ(Quantized(o, x, w, false).input.mode, TenderMode::one_row);
+}
+
+TEST(TenderRotation, ACalibrationOfOtherRowsIsRefused) {
+  SiteShape shape;
+  shape.in = kIn;
+  shape.outs = {3};
+  const Tender with(rotating(TenderMode::row_scaled));
+  const Tender without(options(8, TenderMode::row_scaled, 8, 0));
+  const Matrix x = outlier_rows(5, kIn, 8);
+  for (const bool rotated : {false, true}) {
+    auto seen = (rotated ? with : without).calibrate(shape);
+    seen.observe({x.view(), positions(5)});
+    MemoryParts kept;
+    seen.save(kept);
+    EXPECT_NO_THROW((rotated ? with : without).load_calibration(shape, kept));
+    EXPECT_THROW((rotated ? without : with).load_calibration(shape, kept), Error);
+  }
+}
+
 TEST(TenderRotation, IsKeptWithTheSiteAndRefusedWhereItIsNoFlag) {
   const Matrix x = outlier_rows(20, kIn, 7);
   const Quantized q(rotating(TenderMode::row_scaled), x, random_weights(9, kIn), true);

@@ -235,6 +235,7 @@ std::string describe_tender_input(const TenderInput& input) {
     text += fmt::format(", operands of {} bits", input.activation_bits + input.groups - 1);
   if (input.chunk_rows != 0)
     text += fmt::format(", {} chunks of {} positions", input.chunks(), input.chunk_rows);
+  if (input.rotated) text += ", rotated";
   return text;
 }
 

@@ -1,0 +1,187 @@
+#include "kernels/hadamard/hadamard.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "base/contracts.h"
+#include "base/kernel_choice.h"
+#include "base/rng.h"
+
+namespace tender::kernels {
+namespace {
+
+// Of what is mixed one by one; above it blocks of a power of two serve as well and cost less.
+constexpr std::size_t kMaxOrder = 256;
+
+bool is_prime(std::size_t q) {
+  for (std::size_t d = 2; d * d <= q; ++d)
+    if (q % d == 0) return false;
+  return q > 1;
+}
+
+bool is_power_of_two(std::size_t n) { return n != 0 && (n & (n - 1)) == 0; }
+
+template <class T>
+void butterflies(T* t, std::size_t power) {
+  for (std::size_t h = 1; h < power; h *= 2)
+    for (std::size_t i = 0; i < power; i += 2 * h)
+      for (std::size_t j = i; j < i + h; ++j) {
+        const T low = t[j], high = t[j + h];
+        t[j] = low + high;
+        t[j + h] = low - high;
+      }
+}
+
+template <class T>
+void rotate_blocks(const HadamardJob& job, T scale, const T* x, T* t, T* y) {
+  const std::size_t size = job.order * job.power;
+  for (std::size_t at = 0; at < job.blocks * size; at += size) {
+    for (std::size_t i = 0; i < size; ++i) t[i] = x[at + i] * static_cast<T>(job.signs[at + i]);
+    for (std::size_t a = 0; a < job.order; ++a) butterflies(t + a * job.power, job.power);
+    for (std::size_t b = 0; b < job.order; ++b) {
+      T* sum = y + at + b * job.power;
+      std::copy_n(t, job.power, sum);
+      for (std::size_t a = 1; a < job.order; ++a) {
+        const T sign = static_cast<T>(job.mix[b * job.order + a]);
+        for (std::size_t j = 0; j < job.power; ++j) sum[j] += sign * t[a * job.power + j];
+      }
+      for (std::size_t j = 0; j < job.power; ++j) sum[j] *= scale;
+    }
+  }
+}
+
+/// 1 for squares modulo the prime q, -1 for what is none, 0 for 0.
+std::vector<int> quadratic_characters(std::size_t q) {
+  std::vector<int> character(q, -1);
+  character[0] = 0;
+  for (std::size_t i = 1; i < q; ++i) character[i * i % q] = 1;
+  return character;
+}
+
+/// C[0][j] = 1, C[i][0] = corner, C[i][j] = character of i - j; 0 on the diagonal. [q + 1, q + 1]
+std::vector<int> conference_matrix(std::size_t q, int corner) {
+  const auto character = quadratic_characters(q);
+  const std::size_t n = q + 1;
+  std::vector<int> c(n * n, 0);
+  for (std::size_t i = 1; i < n; ++i) {
+    c[i] = 1;
+    c[i * n] = corner;
+    for (std::size_t j = 1; j < n; ++j) c[i * n + j] = character[(i + q - j) % q];
+  }
+  return c;
+}
+
+/// Order q + 1, q = 3 modulo 4: C + I with C antisymmetric.
+std::vector<float> first_paley(std::size_t order) {
+  const auto c = conference_matrix(order - 1, -1);
+  std::vector<float> h(c.begin(), c.end());
+  for (std::size_t i = 0; i < order; ++i) h[i * order + i] = 1;
+  return h;
+}
+
+/// Order 2 (q + 1), q = 1 modulo 4: C ⊗ [1 1; 1 -1] + I ⊗ [1 -1; -1 -1] with C symmetric.
+std::vector<float> second_paley(std::size_t order) {
+  const std::size_t n = order / 2;
+  const auto c = conference_matrix(n - 1, 1);
+  constexpr int kOff[2][2] = {{1, 1}, {1, -1}}, kOn[2][2] = {{1, -1}, {-1, -1}};
+  std::vector<float> h(order * order);
+  for (std::size_t i = 0; i < order; ++i)
+    for (std::size_t j = 0; j < order; ++j) {
+      const int value =
+          i / 2 == j / 2 ? kOn[i % 2][j % 2] : c[i / 2 * n + j / 2] * kOff[i % 2][j % 2];
+      h[i * order + j] = static_cast<float>(value);
+    }
+  return h;
+}
+
+constexpr std::array kKernels = {
+#if defined(__x86_64__)
+    HadamardKernel{"avx512", Isa::avx2 | Isa::avx512, isa::rotate_row_avx512},
+    HadamardKernel{"avx2", Isa::avx2, isa::rotate_row_avx2},
+#endif
+    HadamardKernel{"scalar", Isa::scalar, isa::rotate_row_scalar},
+};
+
+}  // namespace
+
+std::span<const HadamardKernel> hadamard_kernels() { return kKernels; }
+const HadamardKernel& best_hadamard(Isa isa) { return best_kernel(kKernels, isa); }
+
+void isa::rotate_row_scalar(const HadamardJob& job, const float* x, float* t, float* y) {
+  rotate_blocks(job, job.scale, x, t, y);
+}
+
+std::vector<float> paley_matrix(std::size_t order) {
+  if (order == 1) return {1};
+  if (order < 4 || order % 4 != 0 || order > kMaxOrder) return {};
+  const std::size_t half = order / 2;
+  std::vector<float> h;
+  if (is_prime(order - 1))
+    h = first_paley(order);
+  else if (half % 4 == 2 && is_prime(half - 1))
+    h = second_paley(order);
+  else
+    return {};
+  for (std::size_t j = 0; j < order; ++j)
+    if (h[j] < 0)
+      for (std::size_t i = 0; i < order; ++i) h[i * order + j] *= -1;
+  for (std::size_t i = 0; i < order; ++i)
+    if (h[i * order] < 0)
+      for (std::size_t j = 0; j < order; ++j) h[i * order + j] *= -1;
+  return h;
+}
+
+Hadamard::Hadamard(std::size_t width, std::uint32_t seed) {
+  require(width > 0, "a row has channels");
+  const std::size_t twos = width & (~width + 1), odd = width / twos;
+  for (std::size_t order = 4 * odd; odd > 1 && order <= std::min(kMaxOrder, width); order *= 2)
+    if (width % order == 0 && !paley_matrix(order).empty()) {
+      *this = Hadamard(width, order, width / order, seed);
+      return;
+    }
+  *this = Hadamard(width, 1, twos, seed);
+}
+
+Hadamard::Hadamard(std::size_t width, std::size_t order, std::size_t power, std::uint32_t seed)
+    : order_(order), power_(power), seed_(seed), signs_(width) {
+  Rng rng(seed, "hadamard signs");
+  for (float& sign : signs_) sign = rng.below(2) == 0 ? 1.0F : -1.0F;
+  const auto matrix = paley_matrix(order);
+  require(!matrix.empty() && is_power_of_two(power) && width % (order * power) == 0,
+          "blocks of a rotation make up its width");
+  mix_.resize(matrix.size());
+  for (std::size_t a = 0; a < order; ++a)
+    for (std::size_t b = 0; b < order; ++b) mix_[b * order + a] = matrix[a * order + b];
+}
+
+HadamardJob Hadamard::job() const {
+  const std::size_t size = order_ * power_;
+  return {width() / size, order_,
+          power_,         signs_.data(),
+          mix_.data(),    static_cast<float>(1 / std::sqrt(static_cast<double>(size)))};
+}
+
+void Hadamard::rotate(std::span<const double> x, std::span<double> y) const {
+  require(x.size() == width() && y.size() == width(), "a row has the width of the rotation");
+  std::vector<double> t(order_ * power_);
+  rotate_blocks(job(), 1 / std::sqrt(static_cast<double>(t.size())), x.data(), t.data(), y.data());
+}
+
+void Hadamard::rotate_back(std::span<const double> x, std::span<double> y) const {
+  require(x.size() == width() && y.size() == width(), "a row has the width of the rotation");
+  const std::size_t size = order_ * power_;
+  const double scale = 1 / std::sqrt(static_cast<double>(size));
+  for (std::size_t at = 0; at < width(); at += size) {
+    double* t = y.data() + at;
+    std::fill_n(t, size, 0.0);
+    for (std::size_t b = 0; b < order_; ++b)
+      for (std::size_t a = 0; a < order_; ++a)
+        for (std::size_t j = 0; j < power_; ++j)
+          t[a * power_ + j] += static_cast<double>(mix_[b * order_ + a]) * x[at + b * power_ + j];
+    for (std::size_t a = 0; a < order_; ++a) butterflies(t + a * power_, power_);
+    for (std::size_t i = 0; i < size; ++i) t[i] *= static_cast<double>(signs_[at + i]) * scale;
+  }
+}
+
+}  // namespace tender::kernels
