@@ -1,0 +1,173 @@
+#include "evidence/experiment.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "base/error.h"
+
+namespace tender::evidence {
+namespace {
+
+std::string bits(int weights, int activations) {
+  return fmt::format(R"("weight_bits": {}, "activation_bits": {})", weights, activations);
+}
+
+Variant rtn(int b, const char* name, const char* granularity, const char* remark = "") {
+  return {fmt::format("INT{}", b), name, "rtn",
+          fmt::format(R"({{{}, "activation_granularity": "{}"}})", bits(b, b), granularity),
+          remark};
+}
+
+Variant tender_at(int weights, int activations, std::string group, std::string name,
+                  const std::string& more, double x = 0) {
+  return {std::move(group),
+          std::move(name),
+          "tender",
+          fmt::format("{{{}{}{}}}", bits(weights, activations), more.empty() ? "" : ", ", more),
+          "",
+          x};
+}
+
+/// Tender as the paper runs it.
+Variant paper_tender(int b) {
+  Variant row = tender_at(b, b, fmt::format("INT{}", b), "Tender", R"("mode": "static")");
+  row.paper_bits = b;
+  return row;
+}
+
+/// Table 1: which values of the activations share a scale.
+Experiment table1() {
+  Experiment table{"tender-table1",
+                   "per-tensor, per-row and per-column activations at 8 and 4 bits (Table 1)",
+                   {2048},
+                   {},
+                   {}};
+  for (const int b : {8, 4}) {
+    table.variants.push_back(rtn(b, "per tensor", "tensor"));
+    table.variants.push_back(rtn(b, "per row", "token"));
+    table.variants.push_back(
+        rtn(b, "per column", "channel", "evaluated in float: no integer product can have it"));
+    table.variants.push_back(paper_tender(b));
+  }
+  return table;
+}
+
+/// Rows of Tables 2 and 3, which differ in their lengths.
+std::vector<Variant> against_others() {
+  std::vector<Variant> rows;
+  for (const int b : {8, 4}) {
+    const std::string group = fmt::format("INT{}", b);
+    const std::string same = fmt::format("{{{}}}", bits(b, b));
+    rows.push_back({group, "SmoothQuant", "smoothquant", same, ""});
+    rows.push_back({group, "ANT", "ant", same, ""});
+    rows.push_back({group, "OliVe", "olive", same, ""});
+    rows.push_back(paper_tender(b));
+    rows.push_back(tender_at(b, b, group, "Tender, this build's default", ""));
+  }
+  return rows;
+}
+
+Experiment groups() {
+  Experiment sweep{"tender-groups",
+                   "perplexity against the number of groups and the rows of a chunk (plot)",
+                   {2048},
+                   {},
+                   {}};
+  for (const int b : {8, 4}) {
+    const std::string by_groups = fmt::format("INT{}, groups", b);
+    for (const int g : {1, 2, 3, 4, 6, 8, 10, 12, 14, 16})
+      sweep.variants.push_back(tender_at(b, b, by_groups, fmt::format("G {}", g),
+                                         fmt::format(R"("mode": "static", "groups": {})", g), g));
+    sweep.plot.push_back({by_groups, "groups"});
+    const std::string by_rows = fmt::format("INT{}, rows of a chunk", b);
+    for (const int r : {32, 64, 128, 256, 512, 1024, 2048})
+      sweep.variants.push_back(tender_at(b, b, by_rows, fmt::format("R {}", r),
+                                         fmt::format(R"("mode": "static", "chunk_rows": {})", r),
+                                         r));
+    sweep.plot.push_back({by_rows, "rows of a chunk"});
+  }
+  return sweep;
+}
+
+/// Each idea alone and all together.
+Experiment ablation() {
+  Experiment table{"ablation",
+                   "what goes beyond the paper: each switch alone, and all together",
+                   {2048},
+                   {},
+                   {}};
+  auto& rows = table.variants;
+  const std::string w8 = "W8A8";
+  rows.push_back({w8, "RTN, per token", "rtn", fmt::format("{{{}}}", bits(8, 8)), ""});
+  rows.push_back(tender_at(8, 8, w8, "static (the paper)", R"("mode": "static")"));
+  rows.push_back(tender_at(8, 8, w8, "row-scaled", R"("mode": "row-scaled")"));
+  rows.push_back(tender_at(8, 8, w8, "one-row", R"("mode": "one-row")"));
+  rows.push_back(tender_at(8, 8, w8, "auto", R"("mode": "auto")"));
+  rows.push_back(tender_at(8, 8, w8, "auto, GPTQ", R"("mode": "auto", "weight_search": "gptq")"));
+  const std::string w4 = "W4A8";
+  const std::string mode = R"("mode": "auto")";
+  const std::string multipliers = R"("multiplier_group": 64)";
+  const std::string gptq = R"("weight_search": "gptq")";
+  const std::string rotation = R"("rotation": "hadamard")";
+  const std::string mse = R"("weight_scale": "mse")";
+  rows.push_back(
+      {w4, "RTN groups of 32, per token", "rtn",
+       fmt::format(R"({{{}, "weight_granularity": "group", "group_size": 32}})", bits(4, 8)),
+       "near the grid of Q4_0"});
+  rows.push_back(tender_at(4, 8, w4, "static (the paper)", R"("mode": "static")"));
+  rows.push_back(tender_at(4, 8, w4, "auto", mode));
+  rows.push_back(tender_at(4, 8, w4, "multipliers", fmt::format("{}, {}", mode, multipliers)));
+  rows.push_back(tender_at(4, 8, w4, "GPTQ", fmt::format("{}, {}", mode, gptq)));
+  rows.push_back(tender_at(4, 8, w4, "rotation", fmt::format("{}, {}", mode, rotation)));
+  rows.push_back(
+      tender_at(4, 8, w4, "multipliers, GPTQ", fmt::format("{}, {}, {}", mode, multipliers, gptq)));
+  rows.push_back(tender_at(4, 8, w4, "multipliers, rotation",
+                           fmt::format("{}, {}, {}", mode, multipliers, rotation)));
+  rows.push_back(
+      tender_at(4, 8, w4, "all: multipliers, GPTQ, rotation, MSE scales",
+                fmt::format("{}, {}, {}, {}, {}", mode, multipliers, gptq, rotation, mse)));
+  return table;
+}
+
+std::vector<Experiment> make_all() {
+  std::vector<Experiment> all;
+  all.push_back(table1());
+  all.push_back({"tender-table2",
+                 "against SmoothQuant, ANT and OliVe, linear layers (Table 2)",
+                 {2048},
+                 against_others(),
+                 {}});
+  all.push_back({"tender-table3",
+                 "the same at lengths 2048, 256 and 32 (Table 3)",
+                 {2048, 256, 32},
+                 against_others(),
+                 {}});
+  all.push_back(groups());
+  all.push_back(ablation());
+  return all;
+}
+
+}  // namespace
+
+std::span<const Experiment> all_experiments() {
+  static const std::vector<Experiment> all = make_all();
+  return all;
+}
+
+const Experiment& experiment(std::string_view name) {
+  std::string names;
+  for (const Experiment& each : all_experiments()) {
+    if (each.name == name) return each;
+    names += (names.empty() ? "" : ", ") + std::string(each.name);
+  }
+  fail(ErrorKind::invalid_argument,
+       {.code = "EXPERIMENT_UNKNOWN",
+        .item = "experiment",
+        .found = std::string(name),
+        .expected = names,
+        .hint = "choose one of the experiments of this build"},
+       "no experiment {}; this build has: {}", quote(name), names);
+}
+
+}  // namespace tender::evidence

@@ -1,0 +1,327 @@
+#include "evidence/runner.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/contracts.h"
+#include "base/error.h"
+#include "base/file_hash.h"
+#include "base/hash.h"
+#include "base/mapped_file.h"
+#include "base/output.h"
+#include "compress/quantize.h"
+#include "compress/source_name.h"
+#include "eval/compare.h"
+#include "eval/model_facts.h"
+#include "io/checkpoint.h"
+#include "quant/registry.h"
+#include "text/tokenizer.h"
+
+namespace tender::evidence {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Models that are compared at once: as many as this much memory holds, and always one.
+constexpr std::size_t kMemoryForModels = std::size_t{4} << 30U;
+
+std::string hash_of_files(const io::Checkpoint& checkpoint) {
+  std::string all;
+  for (const auto& path : checkpoint.files()) all += sha256_of_file(path) + "\n";
+  return sha256_hex(all);
+}
+
+/// A variant with its options settled for one model.
+struct Recipe {
+  const Variant* variant;
+  std::string options;  ///< resolved
+  fs::path place;       ///< of the quantized model
+};
+
+/// One model of the request.
+class ModelRun {
+ public:
+  ModelRun(const ReproduceRequest& request, const fs::path& path, Isa isa, ThreadPool& pool,
+           Progress& progress, std::set<std::string>& missing)
+      : request_(request),
+        isa_(isa),
+        pool_(pool),
+        progress_(progress),
+        checkpoint_(io::open_checkpoint(path)),
+        tokenizer_(text::open_tokenizer(*checkpoint_)),
+        info_(model::read_spec(*checkpoint_).info),
+        model_hash_(hash_of_files(*checkpoint_)) {
+    for (const Variant& variant : request.experiment->variants)
+      if (auto recipe = recipe_of(variant))
+        recipes_.push_back(std::move(*recipe));
+      else
+        missing.insert(variant.method);
+  }
+
+  void quantize_all() {
+    for (const Recipe& recipe : recipes_) {
+      if (fs::exists(recipe.place)) continue;
+      progress_.note(fmt::format("quantizing {}: {} {}", compress::source_name(*checkpoint_),
+                                 recipe.variant->group, recipe.variant->name));
+      compress::QuantizeRequest request;
+      request.output = recipe.place;
+      request.recipe = {.method = recipe.variant->method, .options = recipe.options};
+      request.calibration = request_.calibration;
+      request.windows = request_.windows;
+      request.tool_version = request_.tool_version;
+      compress::quantize(*checkpoint_, request, isa_, pool_, progress_);
+    }
+  }
+
+  OrderedJson table(std::size_t seqlen) {
+    OrderedJson table = {{"model", compress::source_name(*checkpoint_)},
+                         {"architecture", info_.architecture},
+                         {"parameters", info_.parameters},
+                         {"seqlen", seqlen},
+                         {"base", OrderedJson::object()},
+                         {"rows", OrderedJson::array()}};
+    for (const Recipe& recipe : recipes_)
+      table["rows"].push_back({{"group", recipe.variant->group},
+                               {"name", recipe.variant->name},
+                               {"method", recipe.variant->method},
+                               {"options", OrderedJson::parse(recipe.options)},
+                               {"remark", recipe.variant->remark},
+                               {"x", recipe.variant->x}});
+    for (const NamedText& text : request_.texts) fill(table, seqlen, text);
+    return table;
+  }
+
+ private:
+  std::optional<Recipe> recipe_of(const Variant& variant) const {
+    const auto methods = quant::all_methods();
+    const auto method = std::ranges::find(methods, variant.method, &quant::MethodEntry::name);
+    if (method == methods.end()) return std::nullopt;
+    Json options = Json::parse(variant.options);
+    for (const auto& item : options.items())
+      if (std::ranges::find(method->options, item.key(), &quant::OptionInfo::name) ==
+          method->options.end())
+        return std::nullopt;
+    if (variant.paper_bits != 0)
+      if (const auto groups = published_groups(info_, variant.paper_bits))
+        options["groups"] = *groups;
+    const std::string resolved = method->resolve(options).dump();
+    const std::string name =
+        sha256_hex(model_hash_ + variant.method + resolved + sha256_of_file(request_.calibration) +
+                   fmt::format(" {} {} {}", request_.windows.samples, request_.windows.seqlen,
+                               request_.windows.seed))
+            .substr(0, 16);
+    return Recipe{&variant, resolved, request_.work / "models" / name};
+  }
+
+  void fill(OrderedJson& table, std::size_t seqlen, const NamedText& text) {
+    const eval::PerplexityOptions options{
+        .protocol = &eval::protocol(request_.protocol), .seqlen = seqlen, .limit = request_.limit};
+    const eval::TextInput input =
+        eval::read_text(text.path, std::nullopt, options.protocol->known_join,
+                        compress::InvalidText::refuse, progress_);
+    const eval::PerplexityPlan plan = eval::plan_perplexity(input, *tokenizer_, options);
+    std::vector<std::size_t> wanted;
+    for (std::size_t i = 0; i < recipes_.size(); ++i)
+      if (!fs::exists(result_place(recipes_[i], plan))) wanted.push_back(i);
+    while (!wanted.empty()) compare_some(wanted, plan, text);
+    for (std::size_t i = 0; i < recipes_.size(); ++i) {
+      const fs::path place = result_place(recipes_[i], plan);
+      OrderedJson result = OrderedJson::parse(read_file(place));
+      table["base"][text.name] = result.at("base");
+      if (const auto printed =
+              published(request_.experiment->name, info_, seqlen, text.name, "float"))
+        table["base"][text.name]["published"] = *printed;
+      OrderedJson& row = table["rows"][i];
+      row.update(result.at("size"));
+      row["texts"][text.name] = result.at("agreement");
+      if (const auto printed =
+              published(request_.experiment->name, info_, seqlen, text.name,
+                        recipes_[i].variant->group + " " + recipes_[i].variant->name))
+        row["texts"][text.name]["published"] = *printed;
+    }
+  }
+
+  fs::path result_place(const Recipe& recipe, const eval::PerplexityPlan& plan) const {
+    const std::string key = recipe.place.filename().string() + eval::to_json(plan).dump();
+    return request_.work / "results" / (sha256_hex(key).substr(0, 16) + ".json");
+  }
+
+  /// Compares the first models that are wanted, as many as fit in memory, and keeps their results.
+  void compare_some(std::vector<std::size_t>& wanted, const eval::PerplexityPlan& plan,
+                    const NamedText& text) {
+    const auto base = model::load_model(*checkpoint_, isa_, pool_, progress_);
+    std::vector<std::unique_ptr<model::Model>> models;
+    std::vector<eval::NamedModel> named;
+    std::vector<eval::ModelSize> sizes;
+    std::size_t bytes = 0;
+    for (const std::size_t i : wanted) {
+      const auto checkpoint = io::open_checkpoint(recipes_[i].place);
+      models.push_back(model::load_model(*checkpoint, isa_, pool_, progress_));
+      sizes.push_back(eval::size_of(*checkpoint, *models.back()));
+      const Variant& variant = *recipes_[i].variant;
+      named.push_back({variant.group + " " + variant.name, models.back().get()});
+      bytes += models.back()->resident_bytes();
+      if (bytes > kMemoryForModels) break;
+    }
+    progress_.note(
+        fmt::format("evaluating {} of {} models on {}", named.size(), wanted.size(), text.name));
+    const eval::ComparisonResult result =
+        eval::run_comparison({"float", base.get()}, named, plan, pool_, progress_);
+    if (result.interrupted)
+      fail(ErrorKind::io, {.code = "CANCELLED"},
+           "cancelled; what was finished before is kept for the next run");
+    for (std::size_t m = 0; m < named.size(); ++m) {
+      OrderedJson json = {{"base", eval::to_json(plan, result).at("base")},
+                          {"windows", result.windows},
+                          {"scored_tokens", result.scored_tokens},
+                          {"size", eval::to_json(sizes[m])},
+                          {"agreement", eval::to_json(result.models[m])}};
+      json["size"].erase("file_bytes");  // reports are among the files, and hold times
+      json["agreement"]["windows"] = result.windows;
+      json["agreement"]["scored_tokens"] = result.scored_tokens;
+      OutputFile file(result_place(recipes_[wanted[m]], plan), Overwrite::replace);
+      file.write(to_text(json, 2) + "\n");
+      file.commit();
+    }
+    wanted.erase(wanted.begin(), wanted.begin() + static_cast<std::ptrdiff_t>(named.size()));
+  }
+
+  const ReproduceRequest& request_;
+  Isa isa_;
+  ThreadPool& pool_;
+  Progress& progress_;
+  std::unique_ptr<io::Checkpoint> checkpoint_;
+  std::unique_ptr<text::Tokenizer> tokenizer_;
+  model::ModelInfo info_;
+  std::string model_hash_;
+  std::vector<Recipe> recipes_;
+};
+
+std::string number(double value) {
+  return value >= 1e4 ? fmt::format("{:.2e}", value) : fmt::format("{:.4g}", value);
+}
+
+}  // namespace
+
+void validate(const ReproduceRequest& request) {
+  compress::validate(request.windows);
+  eval::validate({.protocol = &eval::protocol(request.protocol),
+                  .seqlen = request.seqlen,
+                  .limit = request.limit});
+  std::set<std::string> names;
+  for (const NamedText& text : request.texts)
+    if (text.name.empty() || !names.insert(text.name).second)
+      fail(ErrorKind::invalid_argument,
+           {.code = "USAGE",
+            .item = "--text",
+            .found = text.name + "=" + text.path.string(),
+            .expected = "NAME=FILE, every name once",
+            .hint = "for example --text wiki=wiki.test.raw --text ptb=ptb.valid.txt"},
+           "--text {}: expected NAME=FILE, every name once",
+           quote(text.name + "=" + text.path.string()));
+}
+
+OrderedJson reproduce(const ReproduceRequest& request, Isa isa, ThreadPool& pool,
+                      Progress& progress) {
+  validate(request);
+  fs::create_directories(request.work / "models");
+  fs::create_directories(request.work / "results");
+  OrderedJson document = {{"experiment", request.experiment->name},
+                          {"summary", request.experiment->summary},
+                          {"protocol", request.protocol},
+                          {"calibration",
+                           {{"file", request.calibration.filename().string()},
+                            {"sha256", sha256_of_file(request.calibration)},
+                            {"samples", request.windows.samples},
+                            {"seqlen", request.windows.seqlen},
+                            {"seed", request.windows.seed}}},
+                          {"limit", request.limit ? OrderedJson(*request.limit) : OrderedJson()},
+                          {"tables", OrderedJson::array()}};
+  std::set<std::string> missing;
+  std::vector<std::size_t> seqlens = request.experiment->seqlens;
+  if (request.seqlen) seqlens = {*request.seqlen};
+  for (const fs::path& path : request.models) {
+    ModelRun run(request, path, isa, pool, progress, missing);
+    run.quantize_all();
+    for (const std::size_t seqlen : seqlens) document["tables"].push_back(run.table(seqlen));
+  }
+  document["missing"] = missing;
+  return document;
+}
+
+std::string tables_text(const OrderedJson& document) {
+  std::string out;
+  for (const OrderedJson& table : document.at("tables")) {
+    out +=
+        fmt::format("{}, windows of {} tokens, protocol {}\n", table.at("model").get<std::string>(),
+                    table.at("seqlen").dump(), document.at("protocol").get<std::string>());
+    std::string head = fmt::format("{:<22}{:<44}{:>8}{:>8}", "", "", "W bits", "A bits");
+    for (const auto& base : table.at("base").items())
+      head += fmt::format("{:>12}{:>20}{:>10}{:>10}", base.key(), "excess %", "KL", "paper");
+    out += head + "\n" + fmt::format("{:<22}{:<44}{:>8}{:>8}", "", "float", "", "");
+    const auto paper = [](const OrderedJson& cell) {
+      return cell.contains("published") ? number(cell.at("published").get<double>())
+                                        : std::string();
+    };
+    for (const auto& base : table.at("base").items())
+      out += fmt::format("{:>12}{:>20}{:>10}{:>10}",
+                         number(base.value().at("perplexity").at("value").get<double>()), "", "",
+                         paper(base.value()));
+    out += "\n";
+    for (const OrderedJson& row : table.at("rows")) {
+      out += fmt::format("{:<22}{:<44}{:>8.3f}{:>8.2f}", row.at("group").get<std::string>(),
+                         row.at("name").get<std::string>(), row.at("bits_per_weight").get<double>(),
+                         row.at("bits_per_activation").get<double>());
+      for (const auto& base : table.at("base").items()) {
+        const OrderedJson& cell = row.at("texts").at(base.key());
+        const OrderedJson& excess = cell.at("excess_percent");
+        const std::string error = excess.at("error").is_null()
+                                      ? std::string()
+                                      : " ± " + number(excess.at("error").get<double>());
+        out += fmt::format("{:>12}{:>20}{:>10.4f}{:>10}",
+                           number(cell.at("perplexity").at("value").get<double>()),
+                           number(excess.at("value").get<double>()) + error,
+                           cell.at("kl_divergence").at("value").get<double>(), paper(cell));
+      }
+      const auto remark = row.at("remark").get<std::string>();
+      out += (remark.empty() ? "" : "  " + remark) + "\n";
+    }
+    out += "\n";
+  }
+  if (!document.at("missing").empty())
+    out += fmt::format("left out, not in this build: {}\n", document.at("missing").dump());
+  return out;
+}
+
+std::vector<Panel> panels_of(const Experiment& experiment, const OrderedJson& document) {
+  std::vector<Panel> panels;
+  for (const OrderedJson& table : document.at("tables"))
+    for (const auto& base : table.at("base").items()) {
+      std::map<std::string, Panel> by_label;
+      for (const Axis& axis : experiment.plot) {
+        Curve curve{axis.group.substr(0, axis.group.find(',')), {}};
+        for (const OrderedJson& row : table.at("rows"))
+          if (row.at("group") == axis.group)
+            curve.points.push_back(
+                {row.at("x").get<double>(),
+                 row.at("texts").at(base.key()).at("perplexity").at("value").get<double>()});
+        Panel& panel = by_label[axis.label];
+        panel.title = fmt::format("{}, {}, {} tokens", table.at("model").get<std::string>(),
+                                  base.key(), table.at("seqlen").dump());
+        panel.x_label = axis.label;
+        panel.y_label = "perplexity";
+        panel.log_x = axis.label == "rows of a chunk";
+        panel.base = base.value().at("perplexity").at("value").get<double>();
+        panel.curves.push_back(std::move(curve));
+      }
+      for (auto& [label, panel] : by_label) panels.push_back(std::move(panel));
+    }
+  return panels;
+}
+
+}  // namespace tender::evidence

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/cpu.h"
+#include "base/json.h"
+#include "base/progress.h"
+#include "base/thread_pool.h"
+#include "compress/calibration_text.h"
+#include "evidence/experiment.h"
+#include "evidence/plot.h"
+
+namespace tender::evidence {
+
+/// A text by the name that its columns have: "wiki", "ptb".
+struct NamedText {
+  std::string name;
+  std::filesystem::path path;
+};
+
+struct ReproduceRequest {
+  const Experiment* experiment = nullptr;
+  std::vector<std::filesystem::path> models;
+  std::vector<NamedText> texts;
+  std::filesystem::path calibration;
+  compress::CalibrationWindows windows{128, 2048, 0};
+  std::optional<std::size_t> limit;   ///< most windows of each text
+  std::optional<std::size_t> seqlen;  ///< in place of the experiment's
+  std::string protocol = "gptq";
+  std::filesystem::path work;  ///< quantized models and results, kept for the next run
+  std::string tool_version;
+};
+
+/// Quantizes and evaluates the variants of an experiment on each model.
+///
+/// Everything made on the way is kept in `work` under names that hold the hash of model, recipe,
+/// texts and windows: a run that was killed, or one with more models, does again only what is
+/// missing, and results of other models or texts are never taken for its own. Variants of methods
+/// that this build lacks are named in `missing`.
+///
+/// @return {"experiment", "protocol", "calibration", "limit", "tables": [{"model", "seqlen",
+/// "base": {text: …}, "rows": [{"group", "name", "method", "options", "remark", "bits_per_weight",
+/// "bits_per_activation", "texts": {text: {…Agreement, "published"}}}]}], "missing"}
+/// @throws Error of quantize() and run_comparison(); CANCELLED
+OrderedJson reproduce(const ReproduceRequest& request, Isa isa, ThreadPool& pool,
+                      Progress& progress);
+
+/// Refuses what is wrong with a request before any file is read. @throws Error invalid_argument
+void validate(const ReproduceRequest& request);
+
+/// The tables of such a document for people.
+std::string tables_text(const OrderedJson& document);
+/// Its plot: a panel for each text and kind of axis. Empty where the experiment has none.
+std::vector<Panel> panels_of(const Experiment& experiment, const OrderedJson& document);
+
+}  // namespace tender::evidence

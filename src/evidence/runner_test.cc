@@ -1,0 +1,182 @@
+#include "evidence/runner.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/error.h"
+#include "quant/registry.h"
+#include "tests/support/test_support.h"
+#include "tests/support/tiny_model.h"
+
+namespace tender::evidence {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// May ask to stop when it is told something.
+class Watch : public Progress {
+ public:
+  void note(std::string_view sentence) override { notes += std::string(sentence) + "\n"; }
+  void update(std::uint64_t, std::uint64_t, std::string_view what) override {
+    if (!stop_at.empty() && what.find(stop_at) != std::string_view::npos) stopped = true;
+  }
+  bool cancelled() const override { return stopped; }
+  std::string notes;
+  std::string stop_at;
+  bool stopped = false;
+};
+
+class ReproduceTest : public ::testing::Test {
+ protected:
+  ReproduceTest() {
+    testing::write_tiny_model(folder_ / "tiny");
+    testing::write_text(folder_ / "calibration.txt", testing::tiny_text(2000));
+    testing::write_text(folder_ / "text.txt", testing::tiny_text(1500));
+    experiment_ = {"small",
+                   "two rows",
+                   {32},
+                   {{"INT8", "RTN", "rtn", "{}", ""},
+                    {"INT8", "Tender", "tender", R"({"mode": "static"})", "as published"},
+                    {"INT8", "Magic", "magic", "{}", ""}},
+                   {{"INT8", "rows"}}};
+    request_.experiment = &experiment_;
+    request_.models = {folder_ / "tiny"};
+    request_.texts = {{"wiki", folder_ / "text.txt"}};
+    request_.calibration = folder_ / "calibration.txt";
+    request_.windows = {4, 32, 0};
+    request_.limit = 3;
+    request_.work = folder_ / "work";
+    request_.tool_version = "test";
+  }
+
+  OrderedJson run() {
+    ThreadPool pool(1);
+    watch_.notes.clear();
+    return reproduce(request_, host_isa(), pool, watch_);
+  }
+
+  testing::TemporaryFolder folder_;
+  Experiment experiment_;
+  ReproduceRequest request_;
+  Watch watch_;
+};
+
+TEST_F(ReproduceTest, EveryRowHasItsBitsAndItsPairedExcessBesideTheBase) {
+  const OrderedJson document = run();
+  ASSERT_EQ(document.at("tables").size(), 1U);
+  const OrderedJson& table = document.at("tables")[0];
+  EXPECT_EQ(table.at("seqlen"), 32);
+  EXPECT_GT(table.at("base").at("wiki").at("perplexity").at("value").get<double>(), 1);
+  ASSERT_EQ(table.at("rows").size(), 2U) << "magic is not of this build";
+  EXPECT_EQ(document.at("missing"), OrderedJson::array({"magic"}));
+  for (const OrderedJson& row : table.at("rows")) {
+    EXPECT_GT(row.at("bits_per_weight").get<double>(), 8) << "scales are counted";
+    const OrderedJson& cell = row.at("texts").at("wiki");
+    EXPECT_EQ(cell.at("windows"), 3);
+    EXPECT_GE(cell.at("kl_divergence").at("value").get<double>(), 0);
+    EXPECT_TRUE(cell.at("excess_percent").at("error").is_number());
+  }
+  EXPECT_EQ(table.at("rows")[1].at("remark"), "as published");
+  const std::string text = tables_text(document);
+  for (const char* word : {"RTN", "Tender", "float", "as published", "magic"})
+    EXPECT_NE(text.find(word), std::string::npos) << word;
+}
+
+TEST_F(ReproduceTest, ASecondRunUsesWhatTheFirstHasMade) {
+  const OrderedJson first = run();
+  EXPECT_NE(watch_.notes.find("quantizing"), std::string::npos);
+  const OrderedJson second = run();
+  EXPECT_EQ(watch_.notes.find("quantizing"), std::string::npos);
+  EXPECT_EQ(watch_.notes.find("evaluating"), std::string::npos);
+  EXPECT_EQ(second, first);
+}
+
+TEST_F(ReproduceTest, AfterAnInterruptionTheNumbersAreTheSame) {
+  const OrderedJson whole = run();
+  fs::remove_all(request_.work);
+  watch_.stop_at = "excess";
+  try {
+    run();
+    ADD_FAILURE() << "not stopped";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), "CANCELLED");
+  }
+  watch_.stop_at.clear();
+  watch_.stopped = false;
+  EXPECT_EQ(run(), whole);
+}
+
+TEST_F(ReproduceTest, ResultsOfAnotherTextOrModelAreNotTakenForItsOwn) {
+  const OrderedJson first = run();
+  testing::write_text(folder_ / "text.txt", testing::tiny_text(1400, 5));
+  const OrderedJson other_text = run();
+  EXPECT_NE(other_text.at("tables")[0].at("base"), first.at("tables")[0].at("base"));
+  testing::write_tiny_model(folder_ / "tiny", {.seed = 2});
+  const OrderedJson other_model = run();
+  EXPECT_NE(other_model.at("tables")[0].at("base"), other_text.at("tables")[0].at("base"));
+}
+
+TEST_F(ReproduceTest, APlotHasACurveForEachGroup) {
+  const auto panels = panels_of(experiment_, run());
+  ASSERT_EQ(panels.size(), 1U);
+  ASSERT_EQ(panels[0].curves.size(), 1U);
+  EXPECT_EQ(panels[0].curves[0].points.size(), 2U);
+  EXPECT_GT(panels[0].base, 1);
+}
+
+TEST_F(ReproduceTest, TextsHaveNamesOfTheirOwn) {
+  request_.texts.push_back(request_.texts[0]);
+  EXPECT_THROW(validate(request_), Error);
+  request_.texts = {{"", "file"}};
+  EXPECT_THROW(validate(request_), Error);
+}
+
+// Every option of every variant is one that its method has, where the method exists.
+TEST(Experiments, AreMadeOfRecipesThatThisBuildKnowsOrNamesAsMissing) {
+  std::set<std::string_view> names;
+  for (const Experiment& each : all_experiments()) {
+    EXPECT_TRUE(names.insert(each.name).second) << each.name;
+    std::set<std::string> rows;
+    for (const Variant& variant : each.variants) {
+      EXPECT_TRUE(rows.insert(variant.group + " " + variant.name).second)
+          << each.name << ": " << variant.group << " " << variant.name;
+      for (const quant::MethodEntry& method : quant::all_methods())
+        if (method.name == variant.method) {
+          EXPECT_NO_THROW(method.resolve(Json::parse(variant.options)))
+              << each.name << ": " << variant.name;
+        }
+    }
+  }
+  EXPECT_EQ(&experiment("ablation"), &experiment("ablation"));
+  EXPECT_THROW(experiment("alchemy"), Error);
+}
+
+TEST(Published, AreTheCellsOfThePaperForItsOwnModelsAndNothingElse) {
+  model::ModelInfo opt;
+  opt.model_type = "opt";
+  opt.layers = 32;
+  opt.width = 4096;
+  opt.context = 2048;
+  EXPECT_EQ(published("tender-table2", opt, 2048, "wiki", "INT8 Tender"), 10.93);
+  EXPECT_EQ(published("tender-table2", opt, 2048, "ptb", "INT4 Tender"), 16.28);
+  EXPECT_EQ(published("tender-table3", opt, 256, "ptb", "float"), 22.00);
+  EXPECT_EQ(published("tender-table1", opt, 2048, "wiki", "INT4 per column"), 19.38);
+  EXPECT_EQ(published("tender-table1", opt, 2048, "ptb", "INT4 per column"), std::nullopt);
+  EXPECT_EQ(published("tender-table2", opt, 2048, "c4", "INT8 Tender"), std::nullopt);
+  EXPECT_EQ(published_groups(opt, 8), 4);
+  opt.layers = 31;
+  EXPECT_EQ(published("tender-table2", opt, 2048, "wiki", "INT8 Tender"), std::nullopt);
+  EXPECT_EQ(published_groups(opt, 8), std::nullopt);
+  model::ModelInfo llama = opt;
+  llama.model_type = "llama";
+  llama.layers = 32;
+  llama.context = 4096;
+  EXPECT_EQ(published("tender-table2", llama, 2048, "wiki", "INT4 Tender"), 36.47);
+  llama.context = 2048;
+  EXPECT_EQ(published("tender-table2", llama, 2048, "wiki", "INT4 Tender"), 23.85);
+}
+
+}  // namespace
+}  // namespace tender::evidence
