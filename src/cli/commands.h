@@ -17,6 +17,7 @@ std::unique_ptr<Command> make_quantize();
 std::unique_ptr<Command> make_logits();
 std::unique_ptr<Command> make_eval();
 std::unique_ptr<Command> make_reproduce();
+std::unique_ptr<Command> make_rewrite();
 std::unique_ptr<Command> make_generate();
 std::unique_ptr<Command> make_chat();
 std::unique_ptr<Command> make_bench();
@@ -25,8 +26,8 @@ std::unique_ptr<Command> make_signature();
 /// Every subcommand of this build.
 inline const std::vector<CommandFactory>& all_commands() {
   static const std::vector<CommandFactory> commands = {
-      make_inspect,   make_convert,  make_tokenize, make_quantize, make_logits,    make_eval,
-      make_reproduce, make_generate, make_chat,     make_bench,    make_signature,
+      make_inspect,   make_convert, make_tokenize, make_quantize, make_logits, make_eval,
+      make_reproduce, make_rewrite, make_generate, make_chat,     make_bench,  make_signature,
   };
   return commands;
 }

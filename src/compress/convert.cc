@@ -27,8 +27,9 @@ using Visit = std::function<void(MatrixView<const float>)>;
 /// The float values of every tensor of a model, whether stored or standing behind codes.
 class Weights {
  public:
-  Weights(const io::Checkpoint& checkpoint, const model::ModelSpec& spec)
-      : reader_(checkpoint, spec) {
+  Weights(const io::Checkpoint& checkpoint, const model::ModelSpec& spec,
+          const WeightTransform* transform)
+      : reader_(checkpoint, spec), transform_(transform) {
     for (const model::SiteSpec& site : spec.sites)
       if (reader_.is_quantized(site))
         for (std::size_t l = 0; l < site.linears.size(); ++l)
@@ -40,13 +41,13 @@ class Weights {
   /// Shows the rows of a tensor in order, some at a time. A vector is one row.
   void for_each_slice(const model::TensorSpec& tensor, const Visit& visit) {
     if (const auto found = packed_.find(tensor.name); found != packed_.end())
-      return visit(dequantized(*found->second.site, found->second.linear).view());
+      return show(tensor.name, 0, dequantized(*found->second.site, found->second.linear), visit);
     const std::size_t rows = tensor.shape.size() == 1 ? 1 : tensor.shape[0];
     const std::size_t step = std::max<std::size_t>(1, kSliceElements / tensor.shape.back());
     for (std::size_t first = 0; first < rows; first += step) {
       slice_.resize(std::min(step, rows - first), tensor.shape.back());
       reader_.read(tensor.name, first, slice_.view());
-      visit(slice_.view());
+      show(tensor.name, first, slice_, visit);
     }
     reader_.release(tensor.name);
   }
@@ -57,7 +58,12 @@ class Weights {
     std::size_t linear;
   };
 
-  const Matrix& dequantized(const model::SiteSpec& site, std::size_t linear) {
+  void show(const std::string& name, std::size_t first, Matrix& rows, const Visit& visit) const {
+    if (transform_ != nullptr) transform_->apply(name, first, rows.view());
+    visit(rows.view());
+  }
+
+  Matrix& dequantized(const model::SiteSpec& site, std::size_t linear) {
     if (loaded_ != &site) {  // layers of a site often follow each other
       site_ = reader_.packed(site);
       loaded_ = &site;
@@ -68,6 +74,7 @@ class Weights {
   }
 
   model::WeightReader reader_;
+  const WeightTransform* transform_;
   std::map<std::string, Place, std::less<>> packed_;
   const model::SiteSpec* loaded_ = nullptr;
   std::unique_ptr<quant::PackedSite> site_;
@@ -216,7 +223,7 @@ ConvertReport convert(const io::Checkpoint& checkpoint, const ConvertRequest& re
   refuse_source(request.output, checkpoint);
   check_writable(request.output, request.overwrite);
   const model::ModelSpec spec = model::read_spec(checkpoint);
-  Weights weights(checkpoint, spec);
+  Weights weights(checkpoint, spec, request.transform);
   ConvertReport report;
   const auto texts = text_files(checkpoint, report);  // a tokenizer that is refused costs no hours
   report.type = request.type

@@ -9,14 +9,25 @@
 #include "base/output.h"
 #include "base/progress.h"
 #include "io/checkpoint.h"
+#include "tensor/matrix.h"
 #include "tensor/tensor_source.h"
 
 namespace tender::compress {
+
+/// Changes weights on their way into a converted model.
+class WeightTransform {
+ public:
+  virtual ~WeightTransform() = default;
+  /// @param rows  [first, first + rows.rows()) of the tensor, in place; a vector is one row
+  virtual void apply(const std::string& tensor, std::size_t first,
+                     MatrixView<float> rows) const = 0;
+};
 
 struct ConvertRequest {
   std::filesystem::path output;
   Overwrite overwrite = Overwrite::refuse;
   std::optional<DType> type;  ///< f32, f16 or bf16; nothing: the smallest that holds every number
+  const WeightTransform* transform = nullptr;
 };
 
 struct ConvertReport {

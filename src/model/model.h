@@ -51,6 +51,9 @@ struct SiteSpec {
   std::string name;                  ///< "model.layers.0.self_attn.qkv"
   std::vector<std::string> linears;  ///< module paths; their weights are "<path>.weight"
   quant::SiteShape shape;
+  /// Module path of the norm whose gain (and bias) its rows come out of, read by this site alone;
+  /// empty where there is none.
+  std::string norm{};
 };
 
 /// A model before its weights are read: what `inspect`, `convert` and `quantize` work on.

@@ -130,10 +130,12 @@ void add_layer(ModelSpec& spec, const LlamaConfig& c, std::size_t n) {
   // (tender.md 2.4)
   spec.sites.push_back(
       {names.qkv, {names.q, names.k, names.v}, {c.width, {queries, keys, keys}, true, false}});
+  spec.sites.back().norm = names.layer + ".input_layernorm";
   spec.sites.push_back({names.output, {names.output}, {queries, {c.width}, false, false}});
   spec.sites.push_back({names.gate_up,
                         {names.gate, names.up},
                         {c.width, {c.intermediate, c.intermediate}, true, false}});
+  spec.sites.back().norm = names.layer + ".post_attention_layernorm";
   spec.sites.push_back({names.down, {names.down}, {c.intermediate, {c.width}, false, false}});
 }
 

@@ -66,11 +66,15 @@ void add_layer(ModelSpec& spec, const OptConfig& c, std::size_t n) {
   add_linear(spec, names.fc2, c.width, c.intermediate, c.bias);
   add_norm(spec, names.mlp_norm, c);
   // centre: all inputs but those behind the ReLU carry channel offsets (tender.md 2.4)
+  const bool own_norms =
+      c.norm_before && c.norm_weights;  // else the residual stream reads them too
   spec.sites.push_back({names.qkv,
                         {names.q, names.k, names.v},
                         {c.width, {c.width, c.width, c.width}, true, false}});
+  if (own_norms) spec.sites.back().norm = names.attention_norm;
   spec.sites.push_back({names.output, {names.output}, {c.width, {c.width}, true, false}});
   spec.sites.push_back({names.fc1, {names.fc1}, {c.width, {c.intermediate}, true, false}});
+  if (own_norms) spec.sites.back().norm = names.mlp_norm;
   spec.sites.push_back({names.fc2, {names.fc2}, {c.intermediate, {c.width}, false, true}});
 }
 
