@@ -58,8 +58,11 @@ class Rewrite : public Command {
                   {"norms", outliers.norms()},
                   {"bytes", report.bytes},
                   {"files", report.files}});
+    std::string channels;
+    for (const std::size_t channel : outliers.channels())
+      channels += (channels.empty() ? "" : ", ") + std::to_string(channel);
     context.print(fmt::format("{}: channels {} grow behind {} norms, {:.1f} MiB in f32\n", output_,
-                              fmt::join(outliers.channels(), ", "), outliers.norms(),
+                              channels, outliers.norms(),
                               static_cast<double>(report.bytes) / (1 << 20)));
   }
 
