@@ -22,6 +22,8 @@ struct MethodTraits {
   bool idempotent = false;     ///< quantizing dequantized weights changes nothing
   double weight_bits = 0;      ///< nominal, for tables
   double activation_bits = 0;  ///< nominal; 32 where rows stay float32
+  /// Codes of rows are evenly spaced, and none that calibration saw is clipped.
+  bool even_steps = true;
 };
 
 /// A quantization method: a value that holds its options; its verbs are functions on its own types.

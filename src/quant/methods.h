@@ -3,6 +3,7 @@
 #include "quant/method.h"
 #include "quant/methods/gptq/gptq.h"
 #include "quant/methods/llm_int8/llm_int8.h"
+#include "quant/methods/number_formats/coded.h"
 #include "quant/methods/rtn/rtn.h"
 #include "quant/methods/smoothquant/smoothquant.h"
 #include "quant/methods/tender/tender.h"
@@ -11,6 +12,6 @@ namespace tender::quant {
 
 /// Every method of this build. One line here gives it a registry entry, the conformance tests and a
 /// name on the command line.
-using AllMethods = MethodList<Rtn, Gptq, SmoothQuant, LlmInt8, Tender>;
+using AllMethods = MethodList<Rtn, Gptq, SmoothQuant, LlmInt8, Ant, Olive, Tender>;
 
 }  // namespace tender::quant
