@@ -96,22 +96,38 @@ void CodedCalibration::observe(const Rows& x) {
   if (!wanted_) return;
   for (std::size_t m = 0; m < x.values.rows(); ++m) {
     check_finite_row(x.values.row(m), m);
-    largest_ = std::max(largest_, largest_of(x.values.row(m)));
+    const auto row = x.values.row(m);
+    const float largest = largest_of(row);
+    if (!loudest_.empty() &&
+        (largest < largest_ ||
+         (largest == largest_ && !std::ranges::lexicographical_compare(row, loudest_))))
+      continue;
+    largest_ = largest;
+    loudest_.assign(row.begin(), row.end());
   }
   sample_.add(x.values);
 }
 
+Matrix CodedCalibration::rows() const {
+  if (loudest_.empty()) return {};
+  const Matrix some = sample_.values();
+  Matrix all(some.rows() + 1, in_);
+  std::ranges::copy(some.span(), all.span().begin());
+  std::ranges::copy(loudest_, all.row(some.rows()).begin());
+  return all;
+}
+
 void CodedCalibration::save(PartSink& sink) const {
-  sink.put<float>(part_of(method_, "largest"), DType::f32, {1},
-                  std::span<const float>(&largest_, 1));
+  if (!loudest_.empty()) sink.put<float>(part_of(method_, "loudest"), DType::f32, {in_}, loudest_);
   sample_.save(part_of(method_, "sample"), sink);
 }
 
 void CodedCalibration::load(const PartSource& source) {
-  const std::string name = part_of(method_, "largest");
-  largest_ = values_of<float>(source.get(name, DType::f32, {1}))[0];
-  check_finite(source, name, std::span<const float>(&largest_, 1));
-  if (largest_ < 0) refuse_part(source, name, "QC_RANGE", "a maximum below 0", "a magnitude");
+  const std::string name = part_of(method_, "loudest");
+  loudest_.clear();
+  if (source.find(name)) loudest_ = values_of<float>(source.get(name, DType::f32, {in_}));
+  check_finite(source, name, loudest_);
+  largest_ = largest_of(loudest_);
   sample_.load(part_of(method_, "sample"), source);
 }
 
@@ -159,13 +175,14 @@ CodedInput Coded<Family>::input(const Calibration& seen,
   input.weight_bits = options_.weight_bits;
   input.format = Family::kinds(options_.activation_bits).front();
   if (options_.activation_granularity == CodedSteps::none) return input;
-  if (seen.sample().rows() == 0)
+  const Matrix rows = seen.rows();
+  if (rows.rows() == 0)
     fail(ErrorKind::invalid_input,
          {.code = "Q_CALIBRATION", .hint = "give --calibration, or --activation-granularity none"},
          "{} saw no calibration rows", kName);
   input.activation_bits = options_.activation_bits;
   const Choice choice = choose_for_rows(Family::kinds(input.activation_bits), input.activation_bits,
-                                        seen.sample().values().view(), seen.largest());
+                                        rows.view(), seen.largest());
   input.format = choice.kind;
   input.step = choice.fit.step;
   return input;

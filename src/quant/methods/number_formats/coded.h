@@ -72,7 +72,8 @@ struct CodedRounded {
   MatrixView<const float> rows;
 };
 
-/// The largest |x|, and some rows on which format and step are chosen.
+/// Rows on which format and step are chosen: some, and the loudest. What it holds costs most where
+/// it is clipped, and in language models it is one of the few first tokens that no sample finds.
 class CodedCalibration {
  public:
   static constexpr std::size_t kSampleRows = 64;
@@ -86,13 +87,15 @@ class CodedCalibration {
   void load(const PartSource& source);
   std::size_t in() const { return in_; }
   float largest() const { return largest_; }
-  const RowSample& sample() const { return sample_; }
+  /// The sample, then the loudest row; nothing where no rows were seen.
+  Matrix rows() const;
 
  private:
   std::string method_;
   std::size_t in_;
   bool wanted_;
   float largest_ = 0;
+  std::vector<float> loudest_;  ///< holds largest_; of several the first in lexicographic order
   RowSample sample_;
 };
 
