@@ -179,11 +179,30 @@ void round_to_nearest(MatrixView<const float> w, SymmetricCodes& codes, ThreadPo
   });
 }
 
+/// @param search  for groups in the order of the sweep: their scales or multipliers are chosen
+/// again
+///                when it reaches them, for the weights as they have been moved by then; or null
 void round_compensated(MatrixView<const float> w, const Compensation& compensation,
-                       SymmetricCodes& codes, ThreadPool& pool) {
+                       const ScaleSearch* search, SymmetricCodes& codes, ThreadPool& pool) {
   constexpr std::size_t kBlock = 64;
   const int high = highest_weight_code(codes.bits);
   const std::size_t in = w.cols();
+  const auto enter = [&](const SweepColumns& columns, std::size_t begin, std::size_t end,
+                         const double* values) {
+    if (search == nullptr) return;
+    std::vector<float> group(end - begin);
+    for (std::size_t i = 0; i < columns.outputs; ++i) {
+      const std::size_t n = columns.first_output + i;
+      for (std::size_t k = 0; k < group.size(); ++k)
+        group[k] = static_cast<float>(values[k * kSweepOutputs + i]);
+      const std::size_t place = n * codes.groups() + begin / codes.group;
+      float cost = 0;
+      if (codes.multipliers.empty())
+        codes.scales[place] = search->scale({group.data(), 1, group.size()}, begin);
+      else
+        codes.multipliers[place] = search->multiplier(group, begin, codes.scales[n], cost);
+    }
+  };
   const auto round = [&](const SweepColumns& columns, std::size_t k, const double* values,
                          double* rounded) {
     for (std::size_t i = 0; i < columns.outputs; ++i) {
@@ -195,8 +214,7 @@ void round_compensated(MatrixView<const float> w, const Compensation& compensati
                    static_cast<double>(codes.scale(n, k));
     }
   };
-  const auto enter = [](const SweepColumns&, std::size_t, std::size_t, const double*) {};
-  sweep_columns(compensation, w, kBlock, enter, round, pool);
+  sweep_columns(compensation, w, search == nullptr ? kBlock : codes.group, enter, round, pool);
 }
 
 /// Second moments relative to their mean, so that costs stay far from the ends of float32.
@@ -232,7 +250,8 @@ SymmetricCodes search_weights(MatrixView<const float> w, const WeightFormat& for
   }
   const Compensation compensation(moment, {.damping = static_cast<double>(options.damping) / 1000,
                                            .order = options.sweep_order});
-  round_compensated(w, compensation, codes, pool);
+  const bool in_order = codes.group != 0 && options.sweep_order == SweepOrder::natural;
+  round_compensated(w, compensation, in_order ? &search : nullptr, codes, pool);
   return codes;
 }
 

@@ -42,8 +42,10 @@ struct WeightSearchOptions {
                  "scales of weights: from the largest, or of the least squared error");
     visit.integer("damping", self.damping, 1, 1000,
                   "with gptq: thousandths of the mean second moment added to each channel's");
-    visit.choice("sweep_order", self.sweep_order, kSweepOrders,
-                 "with gptq: input channels as stored, or by descending second moment");
+    visit.choice(
+        "sweep_order", self.sweep_order, kSweepOrders,
+        "with gptq: input channels as stored, scales or multipliers of groups chosen on the "
+        "way; or by descending second moment, after all scales");
   }
 };
 
@@ -56,12 +58,13 @@ struct WeightFormat {
 
 /// Scales, multipliers and codes of a layer.
 ///
-/// Scales are fixed before codes. `max`: the largest |w| over the highest code; the scale of an
-/// output with multipliers is that of its largest group over the highest multiplier, and every
-/// group gets the smallest multiplier that clips nothing. `mse`: clipped by 0, 2, … 50 %
-/// (multipliers: all that clip by less than 45 %, for scales 0 to 30 % smaller), whatever gives the
-/// least sum of c_k (w - q)^2; c_k is the second moment of channel k where there is one, else 1. Of
-/// equals, the one that clips least.
+/// Scales are fixed before codes; but where gptq sweeps in natural order, the scales of groups, or
+/// their multipliers, are chosen as the sweep reaches them. `max`: the largest |w| over the highest
+/// code; the scale of an output with multipliers is that of its largest group over the highest
+/// multiplier, and every group gets the smallest multiplier that clips nothing. `mse`: clipped by
+/// 0, 2, … 50 % (multipliers: all that clip by less than 45 %, for scales 0 to 30 % smaller),
+/// whatever gives the least sum of c_k (w - q)^2; c_k is the second moment of channel k where there
+/// is one, else 1. Of equals, the one that clips least.
 ///
 /// @param w       [out, in], finite
 /// @param moment  of the rows, in the basis of w; null: c_k = 1

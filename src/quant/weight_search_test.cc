@@ -56,9 +56,11 @@ const std::array<WeightFormat, 4> kFormats = {WeightFormat{4, WeightGranularity:
 class WeightSearchTest : public ::testing::Test {
  protected:
   SymmetricCodes search(const WeightFormat& format, WeightSearch search, WeightScale scale,
-                        MatrixView<const double> moment, std::size_t threads = 1) {
+                        MatrixView<const double> moment, std::size_t threads = 1,
+                        SweepOrder order = SweepOrder::largest_first) {
     ThreadPool pool(threads);
     WeightSearchOptions options;
+    options.sweep_order = order;
     options.weight_search = search;
     options.weight_scale = scale;
     return search_weights(w.view(), format, options, moment, pool);
@@ -81,15 +83,17 @@ TEST_F(WeightSearchTest, TheIdentityAsMomentGivesPlainRoundingInEveryFormat) {
     for (std::size_t b = 0; b < 100; ++b) identity(a, b) = a == b ? 1 : 0;
   for (const WeightFormat& format : kFormats)
     for (const WeightScale scale : {WeightScale::max, WeightScale::mse})
-      EXPECT_EQ(search(format, WeightSearch::gptq, scale, identity.view()),
-                search(format, WeightSearch::rtn, scale, {}));
+      for (const SweepOrder order : {SweepOrder::largest_first, SweepOrder::natural})
+        EXPECT_EQ(search(format, WeightSearch::gptq, scale, identity.view(), 1, order),
+                  search(format, WeightSearch::rtn, scale, {}));
 }
 
 TEST_F(WeightSearchTest, OnCorrelatedRowsGptqCostsLessThanRtnInEveryFormat) {
   for (const WeightFormat& format : kFormats)
     for (const WeightScale scale : {WeightScale::max, WeightScale::mse})
-      EXPECT_LT(cost(search(format, WeightSearch::gptq, scale, h.view()), w, h),
-                0.6 * cost(search(format, WeightSearch::rtn, scale, h.view()), w, h));
+      for (const SweepOrder order : {SweepOrder::largest_first, SweepOrder::natural})
+        EXPECT_LT(cost(search(format, WeightSearch::gptq, scale, h.view(), 1, order), w, h),
+                  0.6 * cost(search(format, WeightSearch::rtn, scale, h.view()), w, h));
 }
 
 TEST_F(WeightSearchTest, ClippingCostsNoMoreWhereEveryChannelCountsAlike) {
@@ -121,8 +125,26 @@ TEST_F(WeightSearchTest, ClippingWeighsChannelsByTheirMoment) {
 TEST_F(WeightSearchTest, ThreadsChangeNoBit) {
   for (const WeightFormat& format : kFormats)
     for (const WeightSearch how : {WeightSearch::rtn, WeightSearch::gptq})
-      EXPECT_EQ(search(format, how, WeightScale::mse, h.view(), 1),
-                search(format, how, WeightScale::mse, h.view(), 3));
+      for (const SweepOrder order : {SweepOrder::largest_first, SweepOrder::natural})
+        EXPECT_EQ(search(format, how, WeightScale::mse, h.view(), 1, order),
+                  search(format, how, WeightScale::mse, h.view(), 3, order));
+}
+
+TEST_F(WeightSearchTest, InNaturalOrderGroupsAreMeasuredAsTheErrorsBeforeThemHaveMovedThem) {
+  for (const WeightGranularity kind : {WeightGranularity::group, WeightGranularity::multiplier}) {
+    const WeightFormat format{4, kind, 32};
+    const auto before = search(format, WeightSearch::rtn, WeightScale::max, h.view());
+    const auto after =
+        search(format, WeightSearch::gptq, WeightScale::max, h.view(), 1, SweepOrder::natural);
+    const auto steps = [](const SymmetricCodes& codes, std::size_t k) {
+      std::vector<float> found;
+      for (std::size_t n = 0; n < 19; ++n)
+        found.push_back(static_cast<float>(codes.multiplier(n, k)) * codes.scale(n, k));
+      return found;
+    };
+    EXPECT_EQ(steps(after, 0), steps(before, 0));    // nothing came before the first group
+    EXPECT_NE(steps(after, 99), steps(before, 99));  // of 4 inputs, behind 96 others
+  }
 }
 
 TEST_F(WeightSearchTest, ZerosAndTinyWeightsHaveScaleOneAndCodesZero) {

@@ -20,7 +20,8 @@ struct GptqOptions : RtnOptions {
     visit.integer("damping", self.damping, 1, 1000,
                   "thousandths of the mean second moment added to each channel's");
     visit.choice("sweep_order", self.sweep_order, kSweepOrders,
-                 "input channels as stored, or by descending second moment");
+                 "input channels as stored, scales of groups chosen on the way; or by descending "
+                 "second moment, after all scales");
   }
 };
 
