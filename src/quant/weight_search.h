@@ -37,9 +37,10 @@ struct WeightSearchOptions {
   static void fields(Self& self, Visitor& visit) {
     visit.choice("weight_search", self.weight_search, kWeightSearches,
                  "codes of weights: each the nearest, or errors made up for by the weights that "
-                 "are still to be rounded (GPTQ)");
+                 "are still to be rounded (GPTQ). tender at 4 bits: gptq by default");
     visit.choice("weight_scale", self.weight_scale, kWeightScales,
-                 "scales of weights: from the largest, or of the least squared error");
+                 "scales of weights: from the largest, or of the least squared error. tender at 4 "
+                 "bits: mse by default");
     visit.integer("damping", self.damping, 1, 1000,
                   "with gptq: thousandths of the mean second moment added to each channel's");
     visit.choice(

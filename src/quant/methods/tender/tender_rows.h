@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "quant/integer/integer_rows.h"
@@ -44,10 +45,17 @@ struct TenderOptions {
   TenderRotation rotation = TenderRotation::none;
   WeightSearchOptions weights;
 
+  /// Sets what pays at these bits (README.md of this folder: measured): at 4, integer multipliers,
+  /// rotation and compensated codes; at 8, none of them. Defaults of JSON and flags, not of the
+  /// struct.
+  void recommend_for_bits();
+
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor& visit) {
     visit.bits("weight_bits", self.weight_bits, "bits of a weight code");
     visit.bits("activation_bits", self.activation_bits, "bits of an activation code");
+    // What follows has defaults that depend on the bits; what is named after them wins.
+    if constexpr (!std::is_const_v<Self>) self.recommend_for_bits();
     visit.choice("mode", self.mode, kTenderModes,
                  "scales as calibrated, with a factor of each row's own on top, an exponent for "
                  "every element of a row (operands of up to 16 bits), or for each site the first "
@@ -62,15 +70,24 @@ struct TenderOptions {
                   "positions that share metadata; 0: all; -1: 256 in static mode, else all");
     visit.integer("multiplier_group", self.multiplier_group, 0, 128,
                   "with 4-bit weights: inputs of an output that share an integer multiplier, 32, "
-                  "64 or 128; 0: none do");
+                  "64 or 128; 0: none do. At 4 bits: 64 by default");
     visit.choice("rotation", self.rotation, kTenderRotations,
                  "rows and weights as they are, or multiplied by a Hadamard matrix that spreads "
-                 "outliers over all channels");
+                 "outliers over all channels. At 4 bits: hadamard by default");
     WeightSearchOptions::fields(self.weights, visit);
   }
 };
 /// @throws Error invalid_argument (OPTION_VALUE)
 void settle(TenderOptions& options);
+
+inline void TenderOptions::recommend_for_bits() {
+  if (weight_bits != 4) return;
+  multiplier_group = 64;
+  rotation = TenderRotation::hadamard;
+  weights.weight_search = WeightSearch::gptq;
+  weights.weight_scale = WeightScale::mse;
+  weights.sweep_order = SweepOrder::natural;
+}
 
 /// How a site's rows are rounded: the calibrated metadata of C row chunks.
 ///
