@@ -27,10 +27,21 @@ constexpr int kFormatVersion = 1;
 
 std::string shown(const Json& value) { return quote(to_text(value), 60); }
 
-void check_version(const Json& quantization) {
+/// Other programs share names with us ("gptq"), but not the version of our format.
+void check_version(const Json& quantization, const std::string& method) {
   const auto version = quantization.find("format_version");
-  if (version != quantization.end() && *version == kFormatVersion) return;
-  const std::string found = version == quantization.end() ? "missing" : shown(*version);
+  if (version == quantization.end())
+    fail(ErrorKind::unsupported,
+         {.code = "QC_METHOD",
+          .file = kFile,
+          .item = "quantization_config",
+          .found = quote(method) + " without format_version",
+          .expected = "a directory that tender quantized",
+          .hint = "quantize the original checkpoint with tender"},
+         "quantized with {} by another program: it has no format_version as tender writes it",
+         quote(method));
+  if (*version == kFormatVersion) return;
+  const std::string found = shown(*version);
   fail(ErrorKind::unsupported,
        {.code = "CK_VERSION",
         .file = kFile,
@@ -69,7 +80,7 @@ SiteMethod read_override(const std::string& name, Json entry) {
 
 SiteMethod read_usual(const Json& quantization) {
   const std::string method = method_name(quantization, "quant_method");
-  check_version(quantization);
+  check_version(quantization, method);
   const Json options = quantization.value("options", Json::object());
   check_options(method, options, "options");
   return {method, options.dump()};
