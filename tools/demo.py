@@ -120,7 +120,7 @@ def main():
         say(f"{name}: quantize, then the same on the integer path")
         place = OUT / name.lower().replace(" ", "-")
         made = run(binary, "quantize", MODEL, place, "--method", "tender", *recipe, "--calibration", calibration,
-                   "--samples", SAMPLES, "--seqlen", SEQLEN, "--force")
+                   "--samples", SAMPLES, "--seqlen", SEQLEN, "--force", "--restart")
         rows.append(measure(binary, name, place, texts, arguments.windows))
         rows[-1]["bits_per_weight"] = made["bits_per_weight"]
         rows[-1]["bits_per_weight_model"] = made["bits_per_weight_model"]
