@@ -86,10 +86,16 @@ void save_calibration(const std::filesystem::path& path, Overwrite overwrite,
                       std::vector<io::TensorToWrite> parts, const Fingerprint& fingerprint) {
   Json described = fingerprint;
   described[kVersionKey] = kVersion;
-  const OutputDirectory side(path, overwrite);  // a place beside the file; never committed
+  // Written in a directory of its own beside the file, then moved; that one is never committed.
+  const OutputDirectory side(path.string() + ".parts", Overwrite::refuse);
   io::write_safetensors(side.path(), std::move(parts), {{kMetadataKey, to_text(described)}},
                         ~std::uint64_t{0});
-  std::filesystem::rename(side.path() / "model.safetensors", path);
+  check_writable(path, overwrite);
+  std::error_code error;
+  std::filesystem::rename(side.path() / "model.safetensors", path, error);
+  if (error)
+    fail(ErrorKind::io, {.code = "IO_WRITE", .file = path.string(), .found = error.message()},
+         "the calibration cannot be written: {}", error.message());
 }
 
 StoredCalibration::StoredCalibration(const std::filesystem::path& path, const Fingerprint& expected)

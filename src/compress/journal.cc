@@ -2,10 +2,12 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include <charconv>
+#include <cerrno>
 #include <nlohmann/json.hpp>
+#include <system_error>
 #include <utility>
 
 #include "base/contracts.h"
@@ -59,17 +61,31 @@ struct Journal::Layer {
 };
 
 Journal::Lock::Lock(const fs::path& directory) {
-  std::error_code error;
-  fs::create_directories(directory, error);
-  descriptor_ = open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor_ < 0)
+  const auto cannot = [&](int number) {
+    const std::string reason = std::generic_category().message(number);
     fail(ErrorKind::io,
          {.code = "IO_WRITE",
           .file = directory.string(),
-          .hint = "choose an output in a folder that can be written"},
-         "the directory for unfinished work cannot be made");
-  if (flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
-  close(descriptor_);
+          .found = reason,
+          .hint = "choose an output in a folder that can be written and locked"},
+         "the directory for unfinished work cannot be made or locked: {}", reason);
+  };
+  int failure = 0;
+  while (failure == 0) {
+    std::error_code error;
+    fs::create_directories(directory, error);
+    descriptor_ = open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor_ < 0) cannot(errno);
+    if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0) failure = errno;
+    // Whoever held it before may have removed the directory in between: then begin again.
+    struct stat held {};
+    struct stat there {};
+    if (failure == 0 && fstat(descriptor_, &held) == 0 && stat(directory.c_str(), &there) == 0 &&
+        held.st_ino == there.st_ino && held.st_dev == there.st_dev)
+      return;
+    close(descriptor_);
+  }
+  if (failure != EWOULDBLOCK) cannot(failure);
   fail(ErrorKind::io,
        {.code = "RUN_BUSY",
         .file = directory.string(),
@@ -108,7 +124,12 @@ void Journal::check_owner(const Fingerprint& fingerprint) const {
   Fingerprint found;
   for (const auto& item : head.at("fingerprint").items())
     if (item.value().is_string()) found[item.key()] = item.value().get<std::string>();
-  const Difference differs = difference(found, fingerprint);
+  Difference differs = difference(found, fingerprint);
+  for (const auto& [key, value] : found)
+    if (!fingerprint.contains(key)) {
+      differs.found[key] = value;
+      differs.expected[key] = "nothing";
+    }
   if (differs.expected.empty()) return;
   fail(ErrorKind::invalid_input,
        {.code = "RUN_OTHER",
@@ -162,6 +183,10 @@ std::uint64_t Journal::bytes(const std::string& prefix) const {
     for (const TensorInfo& tensor : layer->structure.tensors)
       if (tensor.name.starts_with(prefix)) sum += tensor.bytes.size();
   return sum;
+}
+
+void Journal::refuse(std::size_t layer, const std::string& why) const {
+  refuse_damaged(place_, layer_name(layer) + ": " + why);
 }
 
 void Journal::discard() {

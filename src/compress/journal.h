@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "base/progress.h"
 #include "compress/calibration.h"
 #include "compress/stored_parts.h"
 #include "io/safetensors_writer.h"
@@ -44,6 +43,8 @@ class Journal {
   std::vector<io::TensorToWrite> list(const std::string& prefix) const;
   /// Of those tensors, without their names.
   std::uint64_t bytes(const std::string& prefix) const;
+  /// Refuses a layer that cannot be used. @throws Error corrupt_file (RUN_DAMAGED)
+  [[noreturn]] void refuse(std::size_t layer, const std::string& why) const;
   /// The run is over: nothing is left.
   void discard();
 

@@ -56,18 +56,35 @@ class Run : public SiteKeeper {
   Report quantize() {
     prepare();
     journal_ = std::make_unique<Journal>(request_.output, run_fingerprint(), request_.restart);
+    check_journal();
     if (journal_->layers() > 0)
       progress_.note(fmt::format("continuing an interrupted run: {} of {} layers are done",
                                  journal_->layers(), spec_.info.layers));
     SitePipeline pipeline(checkpoint_, spec_, weights_, method_, report_.options, isa_, pool_,
                           progress_);
     pipeline.run(text_ && wants_text_ ? &*text_ : nullptr, stored_ ? &*stored_ : nullptr, *this);
+    write();
     if (request_.save_calibration)
       save_calibration(*request_.save_calibration, request_.overwrite, journal_->list(kSeenPrefix),
                        fingerprint(&*text_));
-    write();
     journal_->discard();
     return std::move(report_);
+  }
+
+  /// Whole layers are used as they are, so they are looked at before anything is built on them.
+  void check_journal() const {
+    for (std::size_t layer = 0; layer < spec_.info.layers; ++layer) {
+      if (!journal_->has(layer)) continue;
+      try {
+        layers_of_note(journal_->note(layer));
+        const auto [first, end] = spec_.sites_of(layer);
+        for (std::size_t s = first; s < end; ++s) load(s);
+      } catch (const nlohmann::json::exception& error) {
+        journal_->refuse(layer, error.what());
+      } catch (const Error& error) {
+        journal_->refuse(layer, error.sentence());
+      }
+    }
   }
 
   bool has(std::size_t layer) const override { return journal_->has(layer); }
@@ -210,6 +227,7 @@ class Run : public SiteKeeper {
   Fingerprint run_fingerprint() const {
     Fingerprint run = fingerprint(text_ && wants_text_ ? &*text_ : nullptr);
     run["options"] = report_.options;
+    run["tender"] = request_.tool_version;  // another version may choose other codes
     if (request_.load_calibration)
       run["stored calibration"] = sha256_of_file(*request_.load_calibration);
     if (request_.save_calibration) run["keeps its calibration"] = "yes";

@@ -433,6 +433,38 @@ TEST_F(ResumeTest, WhatWasDamagedIsToldApartFromWhatIsAnothers) {
   EXPECT_TRUE(fs::exists(unfinished(damaged) / "thesis.txt"));
 }
 
+TEST_F(ResumeTest, ALayerWhoseNoteOrPartsAreNotThoseOfALayerIsRefused) {
+  const auto damaged = request("out");
+  interrupt(damaged);
+  const fs::path layer = unfinished(damaged) / "layer-00000" / "model.safetensors";
+  std::string bytes = read_text(layer);
+  const std::size_t at = bytes.find("tender_groups");  // a part by another name is one that lacks
+  ASSERT_NE(at, std::string::npos);
+  bytes[at] = 'T';
+  write_text(layer, bytes);
+  EXPECT_EQ(refused(damaged).code(), "RUN_DAMAGED");
+}
+
+TEST_F(ResumeTest, WithACalibrationOfItsOwnIsNotContinuedWithout) {
+  auto saving = request("first");
+  saving.save_calibration = folder_ / "seen";
+  run(saving);
+  auto loading = request("out");
+  loading.load_calibration = saving.save_calibration;
+  interrupt(loading);
+  EXPECT_EQ(refused(request("out")).details().item, "stored calibration");
+}
+
+TEST_F(QuantizeTest, ACalibrationFileIsReplacedWhereThatIsAskedFor) {
+  auto saving = request("out");
+  saving.save_calibration = folder_ / "seen";
+  write_text(*saving.save_calibration, "something else");
+  EXPECT_EQ(refused(saving).code(), "IO_EXISTS");
+  saving.overwrite = Overwrite::replace;
+  run(saving);
+  EXPECT_GT(fs::file_size(*saving.save_calibration), 1000U);
+}
+
 TEST_F(ResumeTest, OneProcessAtATimeWritesAnOutput) {
   const auto busy = request("out");
   const Journal journal(busy.output, {}, false);

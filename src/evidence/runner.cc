@@ -15,6 +15,7 @@
 #include "base/mapped_file.h"
 #include "base/output.h"
 #include "compress/quantize.h"
+#include "compress/signature.h"
 #include "compress/source_name.h"
 #include "eval/compare.h"
 #include "eval/model_facts.h"
@@ -29,6 +30,8 @@ namespace fs = std::filesystem;
 
 /// Models that are compared at once: as many as this much memory holds, and always one.
 constexpr std::size_t kMemoryForModels = std::size_t{4} << 30U;
+/// And no more than these: their results are kept when all of them are through.
+constexpr std::size_t kModelsAtOnce = 6;
 
 std::string hash_of_files(const io::Checkpoint& checkpoint) {
   std::string all;
@@ -55,12 +58,20 @@ class ModelRun {
         checkpoint_(io::open_checkpoint(path)),
         tokenizer_(text::open_tokenizer(*checkpoint_)),
         info_(model::read_spec(*checkpoint_).info),
-        model_hash_(hash_of_files(*checkpoint_)) {
+        model_hash_(hash_of_files(*checkpoint_)),
+        calibration_hash_(sha256_of_file(request.calibration)) {
+    for (const compress::Signature& signature : compress::signatures(Isa::scalar))
+      signatures_[signature.method] = signature.hash;
     for (const Variant& variant : request.experiment->variants)
       if (auto recipe = recipe_of(variant))
         recipes_.push_back(std::move(*recipe));
       else
         missing.insert(variant.method);
+  }
+
+  /// Reads and cuts all texts, so that what is wrong with one is told before hours of work.
+  void check_texts(std::size_t seqlen) const {
+    for (const NamedText& text : request_.texts) plan_of(text, seqlen);
   }
 
   void quantize_all() {
@@ -110,21 +121,27 @@ class ModelRun {
       if (const auto groups = published_groups(info_, variant.paper_bits))
         options["groups"] = *groups;
     const std::string resolved = method->resolve(options).dump();
+    // What a method computes may change from build to build under the same options.
     const std::string name =
-        sha256_hex(model_hash_ + variant.method + resolved + sha256_of_file(request_.calibration) +
+        sha256_hex(request_.tool_version + signatures_.at(variant.method) + model_hash_ +
+                   variant.method + resolved + calibration_hash_ +
                    fmt::format(" {} {} {}", request_.windows.samples, request_.windows.seqlen,
                                request_.windows.seed))
             .substr(0, 16);
     return Recipe{&variant, resolved, request_.work / "models" / name};
   }
 
-  void fill(OrderedJson& table, std::size_t seqlen, const NamedText& text) {
+  eval::PerplexityPlan plan_of(const NamedText& text, std::size_t seqlen) const {
     const eval::PerplexityOptions options{
         .protocol = &eval::protocol(request_.protocol), .seqlen = seqlen, .limit = request_.limit};
     const eval::TextInput input =
         eval::read_text(text.path, std::nullopt, options.protocol->known_join,
                         compress::InvalidText::refuse, progress_);
-    const eval::PerplexityPlan plan = eval::plan_perplexity(input, *tokenizer_, options);
+    return eval::plan_perplexity(input, *tokenizer_, options);
+  }
+
+  void fill(OrderedJson& table, std::size_t seqlen, const NamedText& text) {
+    const eval::PerplexityPlan plan = plan_of(text, seqlen);
     std::vector<std::size_t> wanted;
     for (std::size_t i = 0; i < recipes_.size(); ++i)
       if (!fs::exists(result_place(recipes_[i], plan))) wanted.push_back(i);
@@ -147,7 +164,8 @@ class ModelRun {
   }
 
   fs::path result_place(const Recipe& recipe, const eval::PerplexityPlan& plan) const {
-    const std::string key = recipe.place.filename().string() + eval::to_json(plan).dump();
+    const std::string key = fmt::format("{} {} {}", recipe.place.filename().string(), plan.windows,
+                                        eval::to_json(plan).dump());
     return request_.work / "results" / (sha256_hex(key).substr(0, 16) + ".json");
   }
 
@@ -166,7 +184,7 @@ class ModelRun {
       const Variant& variant = *recipes_[i].variant;
       named.push_back({variant.group + " " + variant.name, models.back().get()});
       bytes += models.back()->resident_bytes();
-      if (bytes > kMemoryForModels) break;
+      if (bytes > kMemoryForModels || models.size() == kModelsAtOnce) break;
     }
     progress_.note(
         fmt::format("evaluating {} of {} models on {}", named.size(), wanted.size(), text.name));
@@ -199,6 +217,8 @@ class ModelRun {
   std::unique_ptr<text::Tokenizer> tokenizer_;
   model::ModelInfo info_;
   std::string model_hash_;
+  std::string calibration_hash_;
+  std::map<std::string, std::string> signatures_;  ///< method → what it computes
   std::vector<Recipe> recipes_;
 };
 
@@ -229,8 +249,17 @@ void validate(const ReproduceRequest& request) {
 OrderedJson reproduce(const ReproduceRequest& request, Isa isa, ThreadPool& pool,
                       Progress& progress) {
   validate(request);
-  fs::create_directories(request.work / "models");
-  fs::create_directories(request.work / "results");
+  for (const char* part : {"models", "results"}) {
+    std::error_code error;
+    fs::create_directories(request.work / part, error);
+    if (error)
+      fail(ErrorKind::io,
+           {.code = "IO_WRITE",
+            .file = (request.work / part).string(),
+            .found = error.message(),
+            .hint = "choose a --work directory that can be written"},
+           "cannot be made: {}", error.message());
+  }
   OrderedJson document = {{"experiment", request.experiment->name},
                           {"summary", request.experiment->summary},
                           {"protocol", request.protocol},
@@ -245,10 +274,14 @@ OrderedJson reproduce(const ReproduceRequest& request, Isa isa, ThreadPool& pool
   std::set<std::string> missing;
   std::vector<std::size_t> seqlens = request.experiment->seqlens;
   if (request.seqlen) seqlens = {*request.seqlen};
+  std::vector<std::unique_ptr<ModelRun>> runs;
   for (const fs::path& path : request.models) {
-    ModelRun run(request, path, isa, pool, progress, missing);
-    run.quantize_all();
-    for (const std::size_t seqlen : seqlens) document["tables"].push_back(run.table(seqlen));
+    runs.push_back(std::make_unique<ModelRun>(request, path, isa, pool, progress, missing));
+    for (const std::size_t seqlen : seqlens) runs.back()->check_texts(seqlen);
+  }
+  for (const auto& run : runs) {
+    run->quantize_all();
+    for (const std::size_t seqlen : seqlens) document["tables"].push_back(run->table(seqlen));
   }
   document["missing"] = missing;
   return document;

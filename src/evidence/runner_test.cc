@@ -106,6 +106,7 @@ TEST_F(ReproduceTest, AfterAnInterruptionTheNumbersAreTheSame) {
   watch_.stop_at.clear();
   watch_.stopped = false;
   EXPECT_EQ(run(), whole);
+  EXPECT_EQ(watch_.notes.find("quantizing"), std::string::npos) << "models were there already";
 }
 
 TEST_F(ReproduceTest, ResultsOfAnotherTextOrModelAreNotTakenForItsOwn) {
@@ -116,6 +117,21 @@ TEST_F(ReproduceTest, ResultsOfAnotherTextOrModelAreNotTakenForItsOwn) {
   testing::write_tiny_model(folder_ / "tiny", {.seed = 2});
   const OrderedJson other_model = run();
   EXPECT_NE(other_model.at("tables")[0].at("base"), other_text.at("tables")[0].at("base"));
+}
+
+TEST_F(ReproduceTest, AnotherLimitIsAnotherResult) {
+  run();
+  request_.limit = 5;
+  const OrderedJson more = run();
+  EXPECT_NE(watch_.notes.find("evaluating"), std::string::npos);
+  for (const OrderedJson& row : more.at("tables")[0].at("rows"))
+    EXPECT_EQ(row.at("texts").at("wiki").at("windows"), 5);
+}
+
+TEST_F(ReproduceTest, ATextThatIsMissingIsToldBeforeAnythingIsQuantized) {
+  request_.texts.push_back({"ptb", folder_ / "nowhere.txt"});
+  EXPECT_THROW(run(), Error);
+  EXPECT_EQ(watch_.notes.find("quantizing"), std::string::npos);
 }
 
 TEST_F(ReproduceTest, APlotHasACurveForEachGroup) {

@@ -45,7 +45,9 @@ TenderCalibration Tender::calibrate(const SiteShape& shape) const {
 
 TenderInput Tender::input(const Calibration& seen,
                           std::span<const MatrixView<const float>> weights) const {
-  if (options_.rotation == TenderRotation::none) return tender_input(seen, options_, weights);
+  // Only mode auto looks at the weights.
+  if (options_.rotation == TenderRotation::none || options_.mode != TenderMode::automatic)
+    return tender_input(seen, options_, weights);
   const Rotation rotation(seen.in());
   std::vector<Matrix> rotated;
   std::vector<MatrixView<const float>> views;

@@ -126,6 +126,9 @@ TenderInput load_meta(const PartSource& source) {
   check_number(source, "tender_meta", "inputs", meta[6], 1, kMaxInputs);
   check_number(source, "tender_meta", "inputs per multiplier", meta[7], 0, meta[0] == 4 ? 128 : 0);
   input.in = static_cast<std::size_t>(meta[6]);
+  if (meta[7] != 0 && meta[7] != 32 && meta[7] != 64 && meta[7] != 128)
+    refuse_part(source, "tender_meta", "QC_RANGE", fmt::format("{} inputs per multiplier", meta[7]),
+                "0, 32, 64 or 128");
   input.multiplier_group = static_cast<std::size_t>(meta[7]);
   check_number(source, "tender_meta", "rotated", meta[8], 0, 1);
   input.rotated = meta[8] == 1;
