@@ -171,12 +171,15 @@ RtnInput Rtn::input(const Calibration& seen, std::span<const MatrixView<const fl
 }
 
 void Rtn::rounded(const Input& input, const Rows& x, MatrixView<float> out) {
+  if (input.granularity == ActivationGranularity::none) {
+    for (std::size_t m = 0; m < x.values.rows(); ++m)
+      std::ranges::copy(x.values.row(m), out.row(m).begin());
+    return;
+  }
   const RowRounding rounding = rounding_of(input);
   std::vector<std::int16_t> codes(input.in);
   for (std::size_t m = 0; m < x.values.rows(); ++m) {
-    if (input.granularity == ActivationGranularity::none) {
-      std::ranges::copy(x.values.row(m), out.row(m).begin());
-    } else if (input.granularity == ActivationGranularity::channel) {
+    if (input.granularity == ActivationGranularity::channel) {
       round_per_channel(input, rounding, x, m, out.row(m));
     } else {
       const RoundedRow row = round_row(rounding, x.values.row(m), x.positions[m], codes);
