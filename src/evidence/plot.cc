@@ -129,8 +129,8 @@ std::string panel_text(const Panel& panel, double left) {
   if (panel.base > 0)
     out += line(inner_left, frame.y(panel.base), inner_right, frame.y(panel.base),
                 "stroke=\"#555555\" stroke-dasharray=\"4 4\"") +
-           label(inner_left + 6, frame.y(panel.base) - 5, fmt::format("float {:.4g}", panel.base),
-                 "start");
+           label(inner_right - 4, frame.y(panel.base) + 14, fmt::format("float {:.4g}", panel.base),
+                 "end");
   for (std::size_t i = 0; i < panel.curves.size(); ++i)
     out += curve_text(frame, panel.curves[i], i, left);
   out += label(left + kLeft, kTop - 10, panel.title, "start", " font-weight=\"bold\"");
