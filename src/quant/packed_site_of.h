@@ -109,8 +109,6 @@ class SiteQuantizerOf final : public SiteQuantizer {
   SiteQuantizerOf(M method, SiteShape shape)
       : method_(std::move(method)), shape_(std::move(shape)), seen_(method_.calibrate(shape_)) {}
 
-  bool wants_moment() const override { return method_.traits().wants_moment; }
-
   void observe(const Rows& rows) override {
     require(rows.values.cols() == shape_.in && rows.positions.size() == rows.values.rows(),
             "calibration rows are [tokens, in], each with a position");
@@ -118,7 +116,8 @@ class SiteQuantizerOf final : public SiteQuantizer {
   }
   void save_calibration(PartSink& sink) const override { seen_.save(sink); }
   void load_calibration(const PartSource& source) override {
-    seen_ = method_.load_calibration(shape_, source);
+    seen_ = method_.calibrate(shape_);
+    seen_.load(source);
   }
 
   void settle(std::span<const MatrixView<const float>> weights) override {

@@ -7,6 +7,10 @@
 
 namespace tender::quant {
 
+std::string part_of(std::string_view method, std::string_view part) {
+  return fmt::format("{}_{}", method, part);
+}
+
 Part get_ranked(const PartSource& source, std::string_view name, DType type, std::size_t rank) {
   constexpr std::uint64_t kMaxSide = std::uint64_t{1} << 20U;
   const auto part = source.find(name);

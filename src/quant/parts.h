@@ -16,6 +16,9 @@ namespace tender::quant {
 // Parts are little-endian; so is every machine this builds for, and bytes are copied as they are.
 static_assert(std::endian::native == std::endian::little);
 
+/// METHOD_PART, the name of a part of a method.
+std::string part_of(std::string_view method, std::string_view part);
+
 /// The values of a part, whose bytes may lie at any address.
 template <class T>
 std::vector<T> values_of(const Part& part) {

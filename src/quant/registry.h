@@ -31,8 +31,6 @@ class SiteQuantizer {
   virtual void observe(const Rows& rows) = 0;
   virtual void save_calibration(PartSink& sink) const = 0;
   virtual void load_calibration(const PartSource& source) = 0;
-  /// Whether quantize() makes use of what observe_rounded() sees.
-  virtual bool wants_moment() const = 0;
 
   /// Decides how rows are rounded, once, after the last observe().
   /// @param weights  one [out, in] per linear layer of the site, in order

@@ -25,6 +25,16 @@ SecondMoment::SecondMoment(std::size_t in, Isa isa) : isa_(isa), sum_(in, in) {
   std::ranges::fill(sum_.span(), 0.0);
 }
 
+SecondMoment::SecondMoment(MatrixOf<double> sum) : isa_(host_isa()), sum_(std::move(sum)) {
+  require(sum_.rows() == sum_.cols(), "a second moment is [in, in]");
+}
+
+const Compensation& SecondMoment::compensation(const CompensationOptions& options) const {
+  if (!compensation_ || !(compensation_->first == options))
+    compensation_.emplace(options, Compensation(sum(), options));
+  return compensation_->second;
+}
+
 void SecondMoment::add(MatrixView<const float> rows, ThreadPool& pool) {
   require(rows.cols() == in(), "rows are [tokens, in]");
   Matrix products(in(), in());
@@ -44,6 +54,7 @@ void SecondMoment::add(MatrixView<const float> rows, ThreadPool& pool) {
     });
   }
   rows_ += rows.rows();
+  compensation_.reset();
 }
 
 }  // namespace tender::quant

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstddef>
-#include <vector>
+#include <optional>
+#include <utility>
 
 #include "base/cpu.h"
 #include "base/thread_pool.h"
+#include "quant/gptq/compensation.h"
 #include "tensor/matrix.h"
 
 namespace tender::quant {
@@ -20,6 +22,8 @@ class SecondMoment {
   static constexpr std::size_t kBlockRows = 512;
 
   SecondMoment(std::size_t in, Isa isa);
+  /// One that is known. @param sum  [in, in], symmetric
+  explicit SecondMoment(MatrixOf<double> sum);
 
   /// @param rows  [tokens, in], all finite
   void add(MatrixView<const float> rows, ThreadPool& pool);
@@ -28,11 +32,15 @@ class SecondMoment {
   std::size_t rows() const { return rows_; }
   /// [in, in], symmetric.
   MatrixView<const double> sum() const { return sum_.view(); }
+  /// What errors cost under it, factorized once for all layers of a site; not for concurrent calls.
+  /// @throws Error invalid_input (Q_MOMENT)
+  const Compensation& compensation(const CompensationOptions& options) const;
 
  private:
   Isa isa_;
   std::size_t rows_ = 0;
   MatrixOf<double> sum_;
+  mutable std::optional<std::pair<CompensationOptions, Compensation>> compensation_;
 };
 
 }  // namespace tender::quant

@@ -218,23 +218,25 @@ void round_compensated(MatrixView<const float> w, const Compensation& compensati
 }
 
 /// Second moments relative to their mean, so that costs stay far from the ends of float32.
-std::vector<float> importance_of(MatrixView<const double> moment, std::size_t in) {
+std::vector<float> importance_of(const SecondMoment* moment, std::size_t in) {
   std::vector<float> importance(in, 1.0F);
+  if (moment == nullptr) return importance;
+  const MatrixView<const double> h = moment->sum();
   double sum = 0;
-  for (std::size_t k = 0; k < moment.rows(); ++k) sum += moment(k, k);
+  for (std::size_t k = 0; k < in; ++k) sum += h(k, k);
   if (!(sum > 0)) return importance;
   for (std::size_t k = 0; k < in; ++k)
-    importance[k] = static_cast<float>(moment(k, k) / sum * static_cast<double>(in));
+    importance[k] = static_cast<float>(h(k, k) / sum * static_cast<double>(in));
   return importance;
 }
 
 }  // namespace
 
 SymmetricCodes search_weights(MatrixView<const float> w, const WeightFormat& format,
-                              const WeightSearchOptions& options, MatrixView<const double> moment,
+                              const WeightSearchOptions& options, const SecondMoment* moment,
                               ThreadPool& pool) {
   const bool compensated = options.weight_search == WeightSearch::gptq;
-  if (compensated && moment.empty())
+  if (compensated && moment == nullptr)
     fail(ErrorKind::invalid_input,
          {.code = "Q_CALIBRATION",
           .found = "no calibration rows",
@@ -248,18 +250,11 @@ SymmetricCodes search_weights(MatrixView<const float> w, const WeightFormat& for
     round_to_nearest(w, codes, pool);
     return codes;
   }
-  const Compensation compensation(moment, {.damping = static_cast<double>(options.damping) / 1000,
-                                           .order = options.sweep_order});
+  const Compensation& compensation = moment->compensation(
+      {.damping = static_cast<double>(options.damping) / 1000, .order = options.sweep_order});
   const bool in_order = codes.group != 0 && options.sweep_order == SweepOrder::natural;
   round_compensated(w, compensation, in_order ? &search : nullptr, codes, pool);
   return codes;
-}
-
-SymmetricCodes search_weights(MatrixView<const float> w, const WeightFormat& format,
-                              const WeightSearchOptions& options, const SecondMoment* moment,
-                              ThreadPool& pool) {
-  return search_weights(w, format, options,
-                        moment == nullptr ? MatrixView<const double>() : moment->sum(), pool);
 }
 
 }  // namespace tender::quant

@@ -74,9 +74,4 @@ SymmetricCodes search_weights(MatrixView<const float> w, const WeightFormat& for
                               const WeightSearchOptions& options, const SecondMoment* moment,
                               ThreadPool& pool);
 
-/// The same from H [in, in] itself; empty where there is none.
-SymmetricCodes search_weights(MatrixView<const float> w, const WeightFormat& format,
-                              const WeightSearchOptions& options, MatrixView<const double> moment,
-                              ThreadPool& pool);
-
 }  // namespace tender::quant

@@ -56,14 +56,14 @@ const std::array<WeightFormat, 4> kFormats = {WeightFormat{4, WeightGranularity:
 class WeightSearchTest : public ::testing::Test {
  protected:
   SymmetricCodes search(const WeightFormat& format, WeightSearch search, WeightScale scale,
-                        MatrixView<const double> moment, std::size_t threads = 1,
+                        std::optional<SecondMoment> moment, std::size_t threads = 1,
                         SweepOrder order = SweepOrder::largest_first) {
     ThreadPool pool(threads);
     WeightSearchOptions options;
     options.sweep_order = order;
     options.weight_search = search;
     options.weight_scale = scale;
-    return search_weights(w.view(), format, options, moment, pool);
+    return search_weights(w.view(), format, options, moment ? &*moment : nullptr, pool);
   }
   Matrix w = random_weights(19, 100);
   MatrixOf<double> h = moment_of(100);
@@ -84,16 +84,18 @@ TEST_F(WeightSearchTest, TheIdentityAsMomentGivesPlainRoundingInEveryFormat) {
   for (const WeightFormat& format : kFormats)
     for (const WeightScale scale : {WeightScale::max, WeightScale::mse})
       for (const SweepOrder order : {SweepOrder::largest_first, SweepOrder::natural})
-        EXPECT_EQ(search(format, WeightSearch::gptq, scale, identity.view(), 1, order),
-                  search(format, WeightSearch::rtn, scale, {}));
+        EXPECT_EQ(
+            search(format, WeightSearch::gptq, scale, SecondMoment(identity.copy()), 1, order),
+            search(format, WeightSearch::rtn, scale, {}));
 }
 
 TEST_F(WeightSearchTest, OnCorrelatedRowsGptqCostsLessThanRtnInEveryFormat) {
   for (const WeightFormat& format : kFormats)
     for (const WeightScale scale : {WeightScale::max, WeightScale::mse})
       for (const SweepOrder order : {SweepOrder::largest_first, SweepOrder::natural})
-        EXPECT_LT(cost(search(format, WeightSearch::gptq, scale, h.view(), 1, order), w, h),
-                  0.6 * cost(search(format, WeightSearch::rtn, scale, h.view()), w, h));
+        EXPECT_LT(
+            cost(search(format, WeightSearch::gptq, scale, SecondMoment(h.copy()), 1, order), w, h),
+            0.6 * cost(search(format, WeightSearch::rtn, scale, SecondMoment(h.copy())), w, h));
 }
 
 TEST_F(WeightSearchTest, ClippingCostsNoMoreWhereEveryChannelCountsAlike) {
@@ -117,7 +119,8 @@ TEST_F(WeightSearchTest, ClippingWeighsChannelsByTheirMoment) {
   ThreadPool pool(1);
   WeightSearchOptions options;
   options.weight_scale = WeightScale::mse;
-  const auto codes = search_weights(one.view(), kFormats[0], options, diagonal.view(), pool);
+  const SecondMoment moment(std::move(diagonal));
+  const auto codes = search_weights(one.view(), kFormats[0], options, &moment, pool);
   // Clips go down to half of 0.12 / 7; of the steps there 0.0103 … 0.0086 the nearest to 0.01 wins.
   EXPECT_NEAR(codes.scales[0], 0.01F, 0.0004F);
 }
@@ -126,16 +129,16 @@ TEST_F(WeightSearchTest, ThreadsChangeNoBit) {
   for (const WeightFormat& format : kFormats)
     for (const WeightSearch how : {WeightSearch::rtn, WeightSearch::gptq})
       for (const SweepOrder order : {SweepOrder::largest_first, SweepOrder::natural})
-        EXPECT_EQ(search(format, how, WeightScale::mse, h.view(), 1, order),
-                  search(format, how, WeightScale::mse, h.view(), 3, order));
+        EXPECT_EQ(search(format, how, WeightScale::mse, SecondMoment(h.copy()), 1, order),
+                  search(format, how, WeightScale::mse, SecondMoment(h.copy()), 3, order));
 }
 
 TEST_F(WeightSearchTest, InNaturalOrderGroupsAreMeasuredAsTheErrorsBeforeThemHaveMovedThem) {
   for (const WeightGranularity kind : {WeightGranularity::group, WeightGranularity::multiplier}) {
     const WeightFormat format{4, kind, 32};
-    const auto before = search(format, WeightSearch::rtn, WeightScale::max, h.view());
-    const auto after =
-        search(format, WeightSearch::gptq, WeightScale::max, h.view(), 1, SweepOrder::natural);
+    const auto before = search(format, WeightSearch::rtn, WeightScale::max, SecondMoment(h.copy()));
+    const auto after = search(format, WeightSearch::gptq, WeightScale::max, SecondMoment(h.copy()),
+                              1, SweepOrder::natural);
     const auto steps = [](const SymmetricCodes& codes, std::size_t k) {
       std::vector<float> found;
       for (std::size_t n = 0; n < 19; ++n)
@@ -151,7 +154,7 @@ TEST_F(WeightSearchTest, ZerosAndTinyWeightsHaveScaleOneAndCodesZero) {
   std::fill(w.span().begin(), w.span().end(), 1e-40F);
   for (const WeightFormat& format : kFormats)
     for (const WeightSearch how : {WeightSearch::rtn, WeightSearch::gptq}) {
-      const auto codes = search(format, how, WeightScale::mse, h.view());
+      const auto codes = search(format, how, WeightScale::mse, SecondMoment(h.copy()));
       for (const float scale : codes.scales) EXPECT_EQ(scale, 1.0F);
       for (const auto code : codes.codes) EXPECT_EQ(code, 0);
       for (const auto multiplier : codes.multipliers) EXPECT_EQ(multiplier, 1);
@@ -167,7 +170,8 @@ TEST_F(WeightSearchTest, TheLargestAndTheSmallestFloatsGiveFiniteScales) {
       for (const WeightScale scale : {WeightScale::max, WeightScale::mse}) {
         WeightSearchOptions options;
         options.weight_scale = scale;
-        const auto codes = search_weights(far.view(), format, options, h.view(), pool);
+        const SecondMoment moment(h.copy());
+        const auto codes = search_weights(far.view(), format, options, &moment, pool);
         for (const float s : codes.scales) EXPECT_TRUE(std::isfinite(s) && s > 0) << reach;
       }
   }

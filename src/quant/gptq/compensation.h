@@ -24,6 +24,7 @@ inline constexpr std::array<std::string_view, 2> kSweepOrders = {"natural", "lar
 struct CompensationOptions {
   double damping = 0.01;  ///< share of the mean diagonal of H that is added to it, above 0
   SweepOrder order = SweepOrder::largest_first;
+  friend bool operator==(const CompensationOptions&, const CompensationOptions&) = default;
 };
 
 /// What rounding errors cost at a site, ready for sweeps over its layers (GPTQ: Frantar et al.

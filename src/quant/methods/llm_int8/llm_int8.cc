@@ -69,31 +69,6 @@ std::vector<std::int8_t> spread_codes(const LlmInt8Input& input, const Symmetric
 
 }  // namespace
 
-void LlmInt8Calibration::observe(const Rows& x) {
-  for (std::size_t m = 0; m < x.values.rows(); ++m) {
-    check_finite_row(x.values.row(m), m);
-    for (std::size_t k = 0; k < largest_.size(); ++k)
-      largest_[k] = std::max(largest_[k], std::abs(x.values(m, k)));
-  }
-  rows_ += static_cast<std::int64_t>(x.values.rows());
-}
-
-void LlmInt8Calibration::save(PartSink& sink) const {
-  sink.put<float>("llm_int8_largest", DType::f32, {largest_.size()}, largest_);
-  sink.put<std::int64_t>("llm_int8_rows", DType::i64, {1}, std::span(&rows_, 1));
-}
-
-void LlmInt8Calibration::load(const PartSource& source) {
-  largest_ = values_of<float>(source.get("llm_int8_largest", DType::f32, {largest_.size()}));
-  check_finite(source, "llm_int8_largest", largest_);
-  for (const float value : largest_)
-    if (value < 0)
-      refuse_part(source, "llm_int8_largest", "QC_RANGE", "a maximum below 0", "magnitudes");
-  rows_ = values_of<std::int64_t>(source.get("llm_int8_rows", DType::i64, {1}))[0];
-  check_number(source, "llm_int8_rows", "the number of rows", rows_, 0,
-               std::numeric_limits<std::int64_t>::max());
-}
-
 MethodTraits LlmInt8::traits() const {
   return {.inputs = InputRounding::by_row,
           .wants_inputs = true,
@@ -101,13 +76,6 @@ MethodTraits LlmInt8::traits() const {
           .idempotent = true,
           .weight_bits = static_cast<double>(options_.weight_bits),
           .activation_bits = static_cast<double>(options_.activation_bits)};
-}
-
-LlmInt8Calibration LlmInt8::load_calibration(const SiteShape& shape,
-                                             const PartSource& source) const {
-  LlmInt8Calibration seen = calibrate(shape);
-  seen.load(source);
-  return seen;
 }
 
 LlmInt8Input LlmInt8::input(const Calibration& seen,

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/gemm_f32/gemm_f32.h"
+#include "quant/channel_maxima.h"
 #include "quant/formats/symmetric.h"
 #include "quant/integer/integer_linear.h"
 #include "quant/integer/integer_rows.h"
@@ -70,23 +71,6 @@ struct LlmInt8Rounded {
   Matrix outliers;  ///< [tokens, n], rounded to float16
 };
 
-/// The largest |x| per channel.
-class LlmInt8Calibration {
- public:
-  explicit LlmInt8Calibration(std::size_t in) : largest_(in, 0.0F) {}
-  /// @throws Error invalid_input (Q_NONFINITE)
-  void observe(const Rows& x);
-  void save(PartSink& sink) const;
-  /// @throws Error corrupt_file
-  void load(const PartSource& source);
-  std::span<const float> largest() const { return largest_; }
-  std::int64_t rows() const { return rows_; }
-
- private:
-  std::int64_t rows_ = 0;
-  std::vector<float> largest_;
-};
-
 /// LLM.int8() (Dettmers, Lewis, Belkada, Zettlemoyer, NeurIPS 2022): a few channels of large
 /// activations stay float16, the rest is a step per row times a scale per output in integers. The
 /// paper looks for such channels in every batch; here calibration does, so that a row's result
@@ -97,7 +81,7 @@ class LlmInt8 {
   static constexpr std::string_view kSummary =
       "channels of large activations stay float16, the rest integers (LLM.int8(), NeurIPS 2022)";
   using Options = LlmInt8Options;
-  using Calibration = LlmInt8Calibration;
+  using Calibration = ChannelMaxima;
   using Input = LlmInt8Input;
   using Codes = LlmInt8Codes;
   using Packed = LlmInt8Packed;
@@ -107,8 +91,7 @@ class LlmInt8 {
   explicit LlmInt8(const Options& options) : options_(options) {}
   MethodTraits traits() const;
 
-  Calibration calibrate(const SiteShape& shape) const { return Calibration(shape.in); }
-  Calibration load_calibration(const SiteShape& shape, const PartSource& source) const;
+  static Calibration calibrate(const SiteShape& shape) { return {kName, shape.in}; }
   Input input(const Calibration& seen, std::span<const MatrixView<const float>> weights) const;
   static void rounded(const Input& input, const Rows& x, MatrixView<float> out);
   Codes quantize(MatrixView<const float> w, const Input& input, const SecondMoment* moment,

@@ -22,10 +22,6 @@ constexpr std::int64_t kMaxInputs = std::int64_t{1} << 20;
 constexpr int kRowHalvings = 8;
 constexpr int kWeightHalvings = 2;
 
-std::string part_of(std::string_view method, std::string_view part) {
-  return std::string(method) + "_" + std::string(part);
-}
-
 float largest_of(std::span<const float> values) {
   float largest = 0;
   for (const float value : values) largest = std::max(largest, std::abs(value));
@@ -157,14 +153,6 @@ MethodTraits Coded<Family>::traits() const {
 template <class Family>
 CodedCalibration Coded<Family>::calibrate(const SiteShape& shape) const {
   return {kName, shape.in, options_.activation_granularity == CodedSteps::tensor};
-}
-
-template <class Family>
-CodedCalibration Coded<Family>::load_calibration(const SiteShape& shape,
-                                                 const PartSource& source) const {
-  CodedCalibration seen = calibrate(shape);
-  seen.load(source);
-  return seen;
 }
 
 template <class Family>

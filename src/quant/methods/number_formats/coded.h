@@ -122,7 +122,6 @@ class Coded {
   MethodTraits traits() const;
 
   Calibration calibrate(const SiteShape& shape) const;
-  Calibration load_calibration(const SiteShape& shape, const PartSource& source) const;
   Input input(const Calibration& seen, std::span<const MatrixView<const float>> weights) const;
   static void rounded(const Input& input, const Rows& x, MatrixView<float> out);
   Codes quantize(MatrixView<const float> w, const Input& input, const SecondMoment* moment,

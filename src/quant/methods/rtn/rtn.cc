@@ -91,32 +91,6 @@ void settle(RtnOptions& options) {
     refuse_option("rtn", "weight_granularity", "multiplier", "another one for codes of 8 bits");
 }
 
-void RtnCalibration::observe(const Rows& x) {
-  if (!wanted_) return;
-  for (std::size_t m = 0; m < x.values.rows(); ++m) {
-    check_finite_row(x.values.row(m), m);
-    for (std::size_t k = 0; k < largest_.size(); ++k)
-      largest_[k] = std::max(largest_[k], std::abs(x.values(m, k)));
-  }
-  rows_ += static_cast<std::int64_t>(x.values.rows());
-}
-
-void RtnCalibration::save(PartSink& sink) const {
-  sink.put<float>("rtn_largest", DType::f32, {largest_.size()}, largest_);
-  sink.put<std::int64_t>("rtn_rows", DType::i64, {1}, std::span(&rows_, 1));
-}
-
-void RtnCalibration::load(const PartSource& source) {
-  largest_ = values_of<float>(source.get("rtn_largest", DType::f32, {largest_.size()}));
-  check_finite(source, "rtn_largest", largest_);
-  for (const float value : largest_)
-    if (value < 0)
-      refuse_part(source, "rtn_largest", "QC_RANGE", "a maximum below 0", "magnitudes");
-  rows_ = values_of<std::int64_t>(source.get("rtn_rows", DType::i64, {1}))[0];
-  check_number(source, "rtn_rows", "the number of rows", rows_, 0,
-               std::numeric_limits<std::int64_t>::max());
-}
-
 MethodTraits Rtn::traits() const {
   const ActivationGranularity granularity = options_.activation_granularity;
   return {.inputs = granularity == ActivationGranularity::none    ? InputRounding::none
@@ -129,16 +103,6 @@ MethodTraits Rtn::traits() const {
           .activation_bits = granularity == ActivationGranularity::none
                                  ? kNotRounded
                                  : static_cast<double>(options_.activation_bits)};
-}
-
-RtnCalibration Rtn::calibrate(const SiteShape& shape) const {
-  return {shape.in, is_static(options_.activation_granularity)};
-}
-
-RtnCalibration Rtn::load_calibration(const SiteShape& shape, const PartSource& source) const {
-  RtnCalibration seen = calibrate(shape);
-  seen.load(source);
-  return seen;
 }
 
 RtnInput Rtn::input(const Calibration& seen, std::span<const MatrixView<const float>>) const {

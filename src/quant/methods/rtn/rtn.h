@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/gemm_f32/gemm_f32.h"
+#include "quant/channel_maxima.h"
 #include "quant/formats/symmetric.h"
 #include "quant/integer/integer_linear.h"
 #include "quant/integer/integer_rows.h"
@@ -87,29 +88,13 @@ struct RtnRounded {
   MatrixView<const float> rows;
 };
 
-/// The largest |x| per input channel, where a static scale asks for it.
-class RtnCalibration {
- public:
-  RtnCalibration(std::size_t in, bool wanted) : wanted_(wanted), largest_(in, 0.0F) {}
-  void observe(const Rows& x);
-  void save(PartSink& sink) const;
-  void load(const PartSource& source);
-  std::span<const float> largest() const { return largest_; }
-  std::int64_t rows() const { return rows_; }
-
- private:
-  bool wanted_;
-  std::int64_t rows_ = 0;
-  std::vector<float> largest_;
-};
-
 /// Round to nearest: the baseline. Symmetric codes, scales from maxima, nothing learned.
 class Rtn {
  public:
   static constexpr std::string_view kName = "rtn";
   static constexpr std::string_view kSummary = "round to nearest, the baseline";
   using Options = RtnOptions;
-  using Calibration = RtnCalibration;
+  using Calibration = ChannelMaxima;
   using Input = RtnInput;
   using Codes = SymmetricCodes;
   using Packed = RtnPacked;
@@ -119,8 +104,7 @@ class Rtn {
   explicit Rtn(const Options& options) : options_(options) {}
   MethodTraits traits() const;
 
-  Calibration calibrate(const SiteShape& shape) const;
-  Calibration load_calibration(const SiteShape& shape, const PartSource& source) const;
+  static Calibration calibrate(const SiteShape& shape) { return {kName, shape.in}; }
   Input input(const Calibration& seen, std::span<const MatrixView<const float>> weights) const;
   static void rounded(const Input& input, const Rows& x, MatrixView<float> out);
   Codes quantize(MatrixView<const float> w, const Input& input, const SecondMoment* moment,

@@ -37,30 +37,17 @@ std::vector<Matrix> products(MatrixView<const float> x,
 }  // namespace
 
 void SmoothQuantCalibration::observe(const Rows& x) {
-  for (std::size_t m = 0; m < x.values.rows(); ++m) {
-    check_finite_row(x.values.row(m), m);
-    for (std::size_t k = 0; k < largest_.size(); ++k)
-      largest_[k] = std::max(largest_[k], std::abs(x.values(m, k)));
-  }
+  maxima_.observe(x);
   sample_.add(x.values);
-  rows_ += static_cast<std::int64_t>(x.values.rows());
 }
 
 void SmoothQuantCalibration::save(PartSink& sink) const {
-  sink.put<float>("smoothquant_largest", DType::f32, {largest_.size()}, largest_);
-  sink.put<std::int64_t>("smoothquant_rows", DType::i64, {1}, std::span(&rows_, 1));
+  maxima_.save(sink);
   sample_.save("smoothquant_sample", sink);
 }
 
 void SmoothQuantCalibration::load(const PartSource& source) {
-  constexpr std::string_view kLargest = "smoothquant_largest";
-  largest_ = values_of<float>(source.get(kLargest, DType::f32, {largest_.size()}));
-  check_finite(source, kLargest, largest_);
-  for (const float value : largest_)
-    if (value < 0) refuse_part(source, kLargest, "QC_RANGE", "a maximum below 0", "magnitudes");
-  rows_ = values_of<std::int64_t>(source.get("smoothquant_rows", DType::i64, {1}))[0];
-  check_number(source, "smoothquant_rows", "the number of rows", rows_, 0,
-               std::numeric_limits<std::int64_t>::max());
+  maxima_.load(source);
   sample_.load("smoothquant_sample", source);
 }
 
@@ -77,13 +64,6 @@ MethodTraits SmoothQuant::traits() const {
 
 SmoothQuantCalibration SmoothQuant::calibrate(const SiteShape& shape) const {
   return {shape.in, options_.alpha_percent == Options::kSearched};
-}
-
-SmoothQuantCalibration SmoothQuant::load_calibration(const SiteShape& shape,
-                                                     const PartSource& source) const {
-  SmoothQuantCalibration seen = calibrate(shape);
-  seen.load(source);
-  return seen;
 }
 
 SmoothQuantInput SmoothQuant::smoothed(const ChannelReach& reach, int alpha_percent) const {
@@ -109,7 +89,7 @@ SmoothQuantInput SmoothQuant::input(const Calibration& seen,
   if (seen.rows() == 0)
     fail(ErrorKind::invalid_input, {.code = "Q_CALIBRATION", .hint = "give --calibration"},
          "smoothquant saw no calibration rows");
-  const ChannelReach reach{seen.largest(), weight_reach(weights)};
+  const ChannelReach reach{{seen.largest().begin(), seen.largest().end()}, weight_reach(weights)};
   if (options_.alpha_percent != Options::kSearched) return smoothed(reach, options_.alpha_percent);
   if (seen.sample().rows() == 0)
     fail(ErrorKind::invalid_input,

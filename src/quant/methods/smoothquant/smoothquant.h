@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "quant/channel_maxima.h"
 #include "quant/formats/symmetric.h"
 #include "quant/integer/integer_linear.h"
 #include "quant/integer/integer_rows.h"
@@ -80,19 +81,18 @@ class SmoothQuantCalibration {
   static constexpr std::size_t kSampleRows = 64;
 
   SmoothQuantCalibration(std::size_t in, bool keeps_rows)
-      : largest_(in, 0.0F), sample_(in, keeps_rows ? kSampleRows : 0) {}
+      : maxima_("smoothquant", in), sample_(in, keeps_rows ? kSampleRows : 0) {}
   /// @throws Error invalid_input (Q_NONFINITE)
   void observe(const Rows& x);
   void save(PartSink& sink) const;
   /// @throws Error corrupt_file
   void load(const PartSource& source);
-  const std::vector<float>& largest() const { return largest_; }
+  std::span<const float> largest() const { return maxima_.largest(); }
   const RowSample& sample() const { return sample_; }
-  std::int64_t rows() const { return rows_; }
+  std::int64_t rows() const { return maxima_.rows(); }
 
  private:
-  std::int64_t rows_ = 0;
-  std::vector<float> largest_;
+  ChannelMaxima maxima_;
   RowSample sample_;
 };
 
@@ -117,7 +117,6 @@ class SmoothQuant {
   MethodTraits traits() const;
 
   Calibration calibrate(const SiteShape& shape) const;
-  Calibration load_calibration(const SiteShape& shape, const PartSource& source) const;
   Input input(const Calibration& seen, std::span<const MatrixView<const float>> weights) const;
   static void rounded(const Input& input, const Rows& x, MatrixView<float> out);
   Codes quantize(MatrixView<const float> w, const Input& input, const SecondMoment* moment,

@@ -56,12 +56,6 @@ TenderInput Tender::input(const Calibration& seen,
   return tender_input(seen, options_, views);
 }
 
-TenderCalibration Tender::load_calibration(const SiteShape& shape, const PartSource& source) const {
-  TenderCalibration seen = calibrate(shape);
-  seen.load(source);
-  return seen;
-}
-
 void Tender::rounded(const Input& input, const Rows& x, MatrixView<float> out) {
   const RowRounding rounding = tender_rounding(input);
   const Matrix rotated = input.rotated ? Rotation(input.in).rotated(x.values) : Matrix();

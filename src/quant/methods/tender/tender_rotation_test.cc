@@ -114,8 +114,8 @@ TEST(TenderRotation, ACalibrationOfOtherRowsIsRefused) {
     seen.observe({x.view(), positions(5)});
     MemoryParts kept;
     seen.save(kept);
-    EXPECT_NO_THROW((rotated ? with : without).load_calibration(shape, kept));
-    EXPECT_THROW((rotated ? without : with).load_calibration(shape, kept), Error);
+    EXPECT_NO_THROW((rotated ? with : without).calibrate(shape).load(kept));
+    EXPECT_THROW((rotated ? without : with).calibrate(shape).load(kept), Error);
   }
 }
 
