@@ -81,8 +81,10 @@ class SitePipeline::Impl {
     ranges_ = traits.wants_inputs && stored == nullptr;
     const bool runs = text != nullptr && (in_order_ || ranges_);
     total_ = spec_.info.layers * steps_of_layer(runs ? text->windows.size() : 0);
-    if (runs) begin(*text);
-    for (layer_ = 0; layer_ < spec_.info.layers; ++layer_) {
+    std::size_t end = spec_.info.layers;  // behind the last layer that lacks
+    while (end > 0 && keeper.has(end - 1)) --end;
+    if (runs && end > 0) begin(*text);
+    for (layer_ = 0; layer_ < end; ++layer_) {
       check_cancelled();
       if (keeper.has(layer_))
         skip_layer();
@@ -92,7 +94,7 @@ class SitePipeline::Impl {
         each_site([&](std::size_t s) { quantize_in_order(s); });
       else
         quantize_at_once();
-      if (runs && in_order_ && layer_ + 1 < spec_.info.layers) advance();
+      if (runs && in_order_ && layer_ + 1 < end) advance();
       if (!keeper.has(layer_)) keeper.end_layer(layer_);
       done_ = (layer_ + 1) * total_ / spec_.info.layers;
       tell("layer is done");

@@ -1,5 +1,6 @@
 // Tables 1 to 3 of the paper as printed (tender.md 6.2 to 6.4).
 
+#include <algorithm>
 #include <array>
 
 #include "evidence/experiment.h"
@@ -29,194 +30,145 @@ constexpr std::array kModels = {
     PaperModel{"LLaMA-13B", "llama", 40, 5120, 2048, 14, 14},
 };
 
+/// A cell of a table: perplexity on WikiText-2 and on PTB, 0 where the paper has none.
 struct Cell {
-  std::string_view row;
   double wiki;
-  double ptb;  ///< 0 where the paper has none
-};
-struct Column {
-  std::string_view table;
-  std::string_view model;
-  std::size_t seqlen;
-  std::vector<Cell> cells;
+  double ptb = 0;
 };
 
-const std::vector<Column>& columns() {
-  static const std::vector<Column> all = {
-      {"tender-table1",
-       "OPT-6.7B",
-       2048,
-       {{"float", 10.86, 0},
-        {"INT8 per tensor", 26.73, 0},
-        {"INT8 per row", 20.02, 0},
-        {"INT8 per column", 10.87, 0},
-        {"INT4 per tensor", 1e6, 0},
-        {"INT4 per row", 1e6, 0},
-        {"INT4 per column", 19.38, 0}}},
-      {"tender-table1",
-       "OPT-13B",
-       2048,
-       {{"float", 10.13, 0},
-        {"INT8 per tensor", 4e3, 0},
-        {"INT8 per row", 3e3, 0},
-        {"INT8 per column", 10.13, 0},
-        {"INT4 per tensor", 9e8, 0},
-        {"INT4 per row", 1e9, 0},
-        {"INT4 per column", 14.60, 0}}},
-      {"tender-table1",
-       "Llama-2-7B",
-       2048,
-       {{"float", 5.47, 0},
-        {"INT8 per tensor", 8.54, 0},
-        {"INT8 per row", 5.58, 0},
-        {"INT8 per column", 5.48, 0},
-        {"INT4 per tensor", 4e4, 0},
-        {"INT4 per row", 1e3, 0},
-        {"INT4 per column", 7.73, 0}}},
-      {"tender-table1",
-       "Llama-2-13B",
-       2048,
-       {{"float", 4.88, 0},
-        {"INT8 per tensor", 51.45, 0},
-        {"INT8 per row", 4.94, 0},
-        {"INT8 per column", 4.89, 0},
-        {"INT4 per tensor", 2e4, 0},
-        {"INT4 per row", 5e3, 0},
-        {"INT4 per column", 6.47, 0}}},
-      {"tender-table2",
-       "OPT-6.7B",
-       2048,
-       {{"float", 10.86, 13.09},
-        {"INT8 SmoothQuant", 10.93, 13.21},
-        {"INT8 ANT", 19.72, 27.96},
-        {"INT8 OliVe", 10.93, 13.23},
-        {"INT8 Tender", 10.93, 13.14},
-        {"INT4 SmoothQuant", 5e4, 2e4},
-        {"INT4 ANT", 9e3, 6e3},
-        {"INT4 OliVe", 50.83, 43.96},
-        {"INT4 Tender", 13.56, 16.28}}},
-      {"tender-table2",
-       "OPT-13B",
-       2048,
-       {{"float", 10.13, 12.34},
-        {"INT8 SmoothQuant", 10.40, 12.53},
-        {"INT8 ANT", 4e3, 3e3},
-        {"INT8 OliVe", 10.28, 12.41},
-        {"INT8 Tender", 10.17, 12.39},
-        {"INT4 SmoothQuant", 9e3, 1e4},
-        {"INT4 ANT", 4e4, 3e4},
-        {"INT4 OliVe", 35.76, 75.37},
-        {"INT4 Tender", 16.43, 19.92}}},
-      {"tender-table2",
-       "OPT-66B",
-       2048,
-       {{"float", 9.34, 11.36},
-        {"INT8 SmoothQuant", 9.87, 11.71},
-        {"INT8 ANT", 3e3, 3e3},
-        {"INT8 OliVe", 9.43, 11.41},
-        {"INT8 Tender", 9.43, 11.40},
-        {"INT4 SmoothQuant", 6e4, 3e4},
-        {"INT4 ANT", 1e4, 7e3},
-        {"INT4 OliVe", 6e3, 4e3},
-        {"INT4 Tender", 12.38, 14.01}}},
-      {"tender-table2",
-       "Llama-2-7B",
-       2048,
-       {{"float", 5.47, 20.83},
-        {"INT8 SmoothQuant", 48.54, 1e4},
-        {"INT8 ANT", 8.79, 4e4},
-        {"INT8 OliVe", 8.16, 30.12},
-        {"INT8 Tender", 5.77, 18.95},
-        {"INT4 SmoothQuant", 3e5, 3e5},
-        {"INT4 ANT", 189.72, 2e4},
-        {"INT4 OliVe", 44.24, 860.93},
-        {"INT4 Tender", 36.47, 114.44}}},
-      {"tender-table2",
-       "Llama-2-13B",
-       2048,
-       {{"float", 4.88, 28.93},
-        {"INT8 SmoothQuant", 447.52, 491.51},
-        {"INT8 ANT", 20.52, 152.01},
-        {"INT8 OliVe", 30.50, 26.16},
-        {"INT8 Tender", 5.09, 21.13},
-        {"INT4 SmoothQuant", 4e4, 4e4},
-        {"INT4 ANT", 165.19, 1e3},
-        {"INT4 OliVe", 1e3, 97.93},
-        {"INT4 Tender", 55.08, 208.76}}},
-      {"tender-table2",
-       "Llama-2-70B",
-       2048,
-       {{"float", 3.32, 14.44},
-        {"INT8 SmoothQuant", 17.30, 46.96},
-        {"INT8 ANT", 7.28, 36.18},
-        {"INT8 OliVe", 50.94, 245.09},
-        {"INT8 Tender", 3.48, 14.23},
-        {"INT4 SmoothQuant", 7e4, 5e4},
-        {"INT4 ANT", 24.96, 155.92},
-        {"INT4 OliVe", 99.91, 216.53},
-        {"INT4 Tender", 13.43, 50.66}}},
-      {"tender-table2",
-       "LLaMA-7B",
-       2048,
-       {{"float", 5.68, 8.80},
-        {"INT8 SmoothQuant", 27.85, 54.98},
-        {"INT8 ANT", 8.52, 13.41},
-        {"INT8 OliVe", 53.34, 113.48},
-        {"INT8 Tender", 5.87, 9.05},
-        {"INT4 SmoothQuant", 3e5, 2e5},
-        {"INT4 ANT", 80.13, 109.21},
-        {"INT4 OliVe", 195.15, 359.43},
-        {"INT4 Tender", 23.85, 38.09}}},
-      {"tender-table2",
-       "LLaMA-13B",
-       2048,
-       {{"float", 5.09, 8.07},
-        {"INT8 SmoothQuant", 16.02, 32.84},
-        {"INT8 ANT", 7.49, 10.85},
-        {"INT8 OliVe", 7.62, 10.76},
-        {"INT8 Tender", 5.28, 8.27},
-        {"INT4 SmoothQuant", 2e5, 2e5},
-        {"INT4 ANT", 96.71, 247.65},
-        {"INT4 OliVe", 94.32, 181.69},
-        {"INT4 Tender", 13.68, 28.24}}},
-      {"tender-table3",
-       "OPT-6.7B",
-       2048,
-       {{"float", 10.86, 13.09},
-        {"INT8 SmoothQuant", 10.93, 13.21},
-        {"INT8 ANT", 19.72, 27.96},
-        {"INT8 OliVe", 10.93, 13.23},
-        {"INT8 Tender", 10.93, 13.14},
-        {"INT4 SmoothQuant", 5e4, 2e4},
-        {"INT4 ANT", 9e3, 6e3},
-        {"INT4 OliVe", 50.83, 43.96},
-        {"INT4 Tender", 13.56, 16.28}}},
-      {"tender-table3",
-       "OPT-6.7B",
-       256,
-       {{"float", 19.18, 22.00},
-        {"INT8 SmoothQuant", 19.17, 22.14},
-        {"INT8 ANT", 48.43, 57.97},
-        {"INT8 OliVe", 19.24, 22.29},
-        {"INT8 Tender", 19.28, 22.06},
-        {"INT4 SmoothQuant", 5e4, 2e4},
-        {"INT4 ANT", 8e3, 6e3},
-        {"INT4 OliVe", 88.05, 113.53},
-        {"INT4 Tender", 23.16, 26.12}}},
-      {"tender-table3",
-       "OPT-6.7B",
-       32,
-       {{"float", 78.97, 103.42},
-        {"INT8 SmoothQuant", 79.32, 102.68},
-        {"INT8 ANT", 396.01, 364.00},
-        {"INT8 OliVe", 79.69, 104.42},
-        {"INT8 Tender", 78.81, 102.84},
-        {"INT4 SmoothQuant", 4e4, 2e4},
-        {"INT4 ANT", 6e3, 3e3},
-        {"INT4 OliVe", 441.03, 371.73},
-        {"INT4 Tender", 91.27, 111.90}}},
-  };
-  return all;
+/// A row of a table over its columns.
+template <std::size_t kColumns>
+struct Row {
+  std::string_view name;
+  std::array<Cell, kColumns> cells;
+};
+
+constexpr std::array<std::string_view, 4> kTable1Columns = {"OPT-6.7B", "OPT-13B", "Llama-2-7B",
+                                                            "Llama-2-13B"};
+constexpr std::array kTable1 = {
+    Row<4>{"float", {{{10.86}, {10.13}, {5.47}, {4.88}}}},
+    Row<4>{"INT8 per tensor", {{{26.73}, {4e3}, {8.54}, {51.45}}}},
+    Row<4>{"INT8 per row", {{{20.02}, {3e3}, {5.58}, {4.94}}}},
+    Row<4>{"INT8 per column", {{{10.87}, {10.13}, {5.48}, {4.89}}}},
+    Row<4>{"INT4 per tensor", {{{1e6}, {9e8}, {4e4}, {2e4}}}},
+    Row<4>{"INT4 per row", {{{1e6}, {1e9}, {1e3}, {5e3}}}},
+    Row<4>{"INT4 per column", {{{19.38}, {14.60}, {7.73}, {6.47}}}},
+};
+
+constexpr std::array<std::string_view, 8> kTable2Columns = {
+    "OPT-6.7B",    "OPT-13B",     "OPT-66B",  "Llama-2-7B",
+    "Llama-2-13B", "Llama-2-70B", "LLaMA-7B", "LLaMA-13B"};
+constexpr std::array kTable2 = {
+    Row<8>{"float",
+           {{{10.86, 13.09},
+             {10.13, 12.34},
+             {9.34, 11.36},
+             {5.47, 20.83},
+             {4.88, 28.93},
+             {3.32, 14.44},
+             {5.68, 8.80},
+             {5.09, 8.07}}}},
+    Row<8>{"INT8 SmoothQuant",
+           {{{10.93, 13.21},
+             {10.40, 12.53},
+             {9.87, 11.71},
+             {48.54, 1e4},
+             {447.52, 491.51},
+             {17.30, 46.96},
+             {27.85, 54.98},
+             {16.02, 32.84}}}},
+    Row<8>{"INT8 ANT",
+           {{{19.72, 27.96},
+             {4e3, 3e3},
+             {3e3, 3e3},
+             {8.79, 4e4},
+             {20.52, 152.01},
+             {7.28, 36.18},
+             {8.52, 13.41},
+             {7.49, 10.85}}}},
+    Row<8>{"INT8 OliVe",
+           {{{10.93, 13.23},
+             {10.28, 12.41},
+             {9.43, 11.41},
+             {8.16, 30.12},
+             {30.50, 26.16},
+             {50.94, 245.09},
+             {53.34, 113.48},
+             {7.62, 10.76}}}},
+    Row<8>{"INT8 Tender",
+           {{{10.93, 13.14},
+             {10.17, 12.39},
+             {9.43, 11.40},
+             {5.77, 18.95},
+             {5.09, 21.13},
+             {3.48, 14.23},
+             {5.87, 9.05},
+             {5.28, 8.27}}}},
+    Row<8>{"INT4 SmoothQuant",
+           {{{5e4, 2e4},
+             {9e3, 1e4},
+             {6e4, 3e4},
+             {3e5, 3e5},
+             {4e4, 4e4},
+             {7e4, 5e4},
+             {3e5, 2e5},
+             {2e5, 2e5}}}},
+    Row<8>{"INT4 ANT",
+           {{{9e3, 6e3},
+             {4e4, 3e4},
+             {1e4, 7e3},
+             {189.72, 2e4},
+             {165.19, 1e3},
+             {24.96, 155.92},
+             {80.13, 109.21},
+             {96.71, 247.65}}}},
+    Row<8>{"INT4 OliVe",
+           {{{50.83, 43.96},
+             {35.76, 75.37},
+             {6e3, 4e3},
+             {44.24, 860.93},
+             {1e3, 97.93},
+             {99.91, 216.53},
+             {195.15, 359.43},
+             {94.32, 181.69}}}},
+    Row<8>{"INT4 Tender",
+           {{{13.56, 16.28},
+             {16.43, 19.92},
+             {12.38, 14.01},
+             {36.47, 114.44},
+             {55.08, 208.76},
+             {13.43, 50.66},
+             {23.85, 38.09},
+             {13.68, 28.24}}}},
+};
+
+/// Table 3, of OPT-6.7B alone: a column for each length of the windows.
+constexpr std::string_view kTable3Model = "OPT-6.7B";
+constexpr std::array<std::size_t, 3> kTable3Columns = {2048, 256, 32};
+constexpr std::array kTable3 = {
+    Row<3>{"float", {{{10.86, 13.09}, {19.18, 22.00}, {78.97, 103.42}}}},
+    Row<3>{"INT8 SmoothQuant", {{{10.93, 13.21}, {19.17, 22.14}, {79.32, 102.68}}}},
+    Row<3>{"INT8 ANT", {{{19.72, 27.96}, {48.43, 57.97}, {396.01, 364.00}}}},
+    Row<3>{"INT8 OliVe", {{{10.93, 13.23}, {19.24, 22.29}, {79.69, 104.42}}}},
+    Row<3>{"INT8 Tender", {{{10.93, 13.14}, {19.28, 22.06}, {78.81, 102.84}}}},
+    Row<3>{"INT4 SmoothQuant", {{{5e4, 2e4}, {5e4, 2e4}, {4e4, 2e4}}}},
+    Row<3>{"INT4 ANT", {{{9e3, 6e3}, {8e3, 6e3}, {6e3, 3e3}}}},
+    Row<3>{"INT4 OliVe", {{{50.83, 43.96}, {88.05, 113.53}, {441.03, 371.73}}}},
+    Row<3>{"INT4 Tender", {{{13.56, 16.28}, {23.16, 26.12}, {91.27, 111.90}}}},
+};
+
+/// Windows of Tables 1 and 2.
+constexpr std::size_t kSeqlen = 2048;
+
+/// null where the table has no such row or column
+template <std::size_t kRows, std::size_t kColumns, class Column>
+const Cell* cell(const std::array<Row<kColumns>, kRows>& table,
+                 const std::array<Column, kColumns>& columns, std::string_view row,
+                 const Column& column) {
+  const auto at = std::ranges::find(table, row, &Row<kColumns>::name);
+  const auto c = std::ranges::find(columns, column);
+  if (at == table.end() || c == columns.end()) return nullptr;
+  return &at->cells[static_cast<std::size_t>(c - columns.begin())];
 }
 
 const PaperModel* find(const model::ModelInfo& model) {
@@ -239,15 +191,16 @@ std::optional<double> published(std::string_view experiment, const model::ModelI
                                 std::size_t seqlen, std::string_view text, const std::string& row) {
   const PaperModel* known = find(model);
   if (known == nullptr) return std::nullopt;
-  for (const Column& column : columns()) {
-    if (column.table != experiment || column.model != known->name || column.seqlen != seqlen)
-      continue;
-    for (const Cell& cell : column.cells) {
-      const double value = text == "wiki" ? cell.wiki : text == "ptb" ? cell.ptb : 0;
-      if (cell.row == row && value != 0) return value;
-    }
-  }
-  return std::nullopt;
+  const Cell* found = nullptr;
+  if (seqlen == kSeqlen && experiment == "tender-table1")
+    found = cell(kTable1, kTable1Columns, row, known->name);
+  if (seqlen == kSeqlen && experiment == "tender-table2")
+    found = cell(kTable2, kTable2Columns, row, known->name);
+  if (known->name == kTable3Model && experiment == "tender-table3")
+    found = cell(kTable3, kTable3Columns, row, seqlen);
+  if (found == nullptr) return std::nullopt;
+  const double value = text == "wiki" ? found->wiki : text == "ptb" ? found->ptb : 0;
+  return value == 0 ? std::nullopt : std::optional(value);
 }
 
 }  // namespace tender::evidence

@@ -1,0 +1,158 @@
+// What becomes of a quantization that was interrupted.
+
+#include <sys/wait.h>
+#include <unistd.h>
+#include <csignal>
+#include <nlohmann/json.hpp>
+
+#include "compress/journal.h"
+#include "compress/quantize_test_support.h"
+#include "quant/registry.h"
+
+namespace tender::compress {
+namespace {
+
+class ResumeTest : public QuantizeTest {
+ protected:
+  /// Stops in the second layer, so that the first is whole.
+  void interrupt(const QuantizeRequest& request) {
+    notes_.stop_at = "quantizing model.layers.1";
+    EXPECT_EQ(refused(request).code(), "CANCELLED");
+    notes_.stop_at.clear();
+    notes_.stopped = false;
+    notes_.text.clear();
+    EXPECT_TRUE(fs::exists(unfinished(request)));
+  }
+  static fs::path unfinished(const QuantizeRequest& request) {
+    return request.output.string() + ".unfinished";
+  }
+};
+
+TEST_F(ResumeTest, AnInterruptedRunGoesOnFromItsLastWholeLayerToTheSameBytes) {
+  for (const quant::MethodEntry& method : quant::all_methods()) {
+    const std::string name(method.name);
+    auto whole = request(name + "-whole", name);
+    auto again = request(name + "-again", name);
+    if (method.traits(Json::object()).wants_inputs) {
+      whole.save_calibration = folder_ / (name + "-whole.calibration");
+      again.save_calibration = folder_ / (name + "-again.calibration");
+    }
+    run(whole);
+    interrupt(again);
+    const Report report = run(again);
+    EXPECT_THAT(notes_.text, HasSubstr("1 of 2 layers are done"));
+    EXPECT_EQ(report.layers.size(), 2U * 7U);
+    EXPECT_FALSE(fs::exists(unfinished(again)));
+    auto expected = files_of(whole.output);
+    auto got = files_of(again.output);
+    expected.erase("tender_report.json");
+    got.erase("tender_report.json");
+    EXPECT_EQ(got, expected) << name;
+    if (whole.save_calibration) {
+      EXPECT_EQ(read_text(*again.save_calibration), read_text(*whole.save_calibration));
+    }
+  }
+}
+
+// The process itself is killed, as an operator or the system does it: no destructor runs.
+TEST_F(ResumeTest, AProcessThatWasKilledIsContinuedToTheSameBytes) {
+  const auto whole = request("whole", "gptq");
+  const auto again = request("again", "gptq");
+  run(whole);
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    class Kill : public Progress {
+     public:
+      void update(std::uint64_t, std::uint64_t, std::string_view what) override {
+        if (what.starts_with("quantizing model.layers.1")) ::raise(SIGKILL);
+      }
+    } kill;
+    ThreadPool pool(1);
+    quantize(*io::open_checkpoint(model()), again, host_isa(), pool, kill);
+    ::_exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+  ASSERT_TRUE(fs::exists(unfinished(again)));
+  run(again);
+  EXPECT_THAT(notes_.text, HasSubstr("1 of 2 layers are done"));
+  auto expected = files_of(whole.output);
+  auto got = files_of(again.output);
+  expected.erase("tender_report.json");
+  got.erase("tender_report.json");
+  EXPECT_EQ(got, expected);
+}
+
+TEST_F(ResumeTest, OfAnotherRecipeTextOrModelIsRefusedWithTheDifference) {
+  const auto first = request("out");
+  interrupt(first);
+  auto other = request("out", "tender", R"({"weight_bits": 4})");
+  Error error = refused(other);
+  EXPECT_EQ(error.code(), "RUN_OTHER");
+  EXPECT_EQ(error.details().item, "options");
+  EXPECT_THAT(error.details().hint, HasSubstr("--restart"));
+  other = request("out");
+  other.windows.seed = 4;
+  EXPECT_EQ(refused(other).details().item, "calibration.seed");
+  testing::write_tiny_model(model(), {.seed = 2});
+  EXPECT_EQ(refused(first).details().item, "model");
+  EXPECT_TRUE(fs::exists(unfinished(first))) << "a refusal does not take the work away";
+}
+
+TEST_F(ResumeTest, StartsOverWhereItIsToldTo) {
+  interrupt(request("out"));
+  auto other = request("out", "tender", R"({"weight_bits": 4})");
+  other.restart = true;
+  run(other);
+  EXPECT_EQ(notes_.text.find("interrupted"), std::string::npos);
+  EXPECT_FALSE(fs::exists(unfinished(other)));
+}
+
+TEST_F(ResumeTest, WhatWasDamagedIsToldApartFromWhatIsAnothers) {
+  const auto damaged = request("out");
+  interrupt(damaged);
+  const fs::path layer = unfinished(damaged) / "layer-00000" / "model.safetensors";
+  write_text(layer, read_text(layer).substr(0, 4000));
+  EXPECT_EQ(refused(damaged).kind(), ErrorKind::corrupt_file);
+  write_text(unfinished(damaged) / "journal.json", "{}");
+  EXPECT_EQ(refused(damaged).code(), "RUN_DAMAGED");
+  write_text(unfinished(damaged) / "thesis.txt", "years of work");
+  EXPECT_EQ(refused(damaged).code(), "RUN_DAMAGED");
+  auto restarted = damaged;
+  restarted.restart = true;
+  EXPECT_EQ(refused(restarted).code(), "RUN_DAMAGED") << "not even then is it removed";
+  EXPECT_TRUE(fs::exists(unfinished(damaged) / "thesis.txt"));
+}
+
+TEST_F(ResumeTest, ALayerWhoseNoteOrPartsAreNotThoseOfALayerIsRefused) {
+  const auto damaged = request("out");
+  interrupt(damaged);
+  const fs::path layer = unfinished(damaged) / "layer-00000" / "model.safetensors";
+  std::string bytes = read_text(layer);
+  const std::size_t at = bytes.find("tender_groups");  // a part by another name is one that lacks
+  ASSERT_NE(at, std::string::npos);
+  bytes[at] = 'T';
+  write_text(layer, bytes);
+  EXPECT_EQ(refused(damaged).code(), "RUN_DAMAGED");
+}
+
+TEST_F(ResumeTest, WithACalibrationOfItsOwnIsNotContinuedWithout) {
+  auto saving = request("first");
+  saving.save_calibration = folder_ / "seen";
+  run(saving);
+  auto loading = request("out");
+  loading.load_calibration = saving.save_calibration;
+  interrupt(loading);
+  EXPECT_EQ(refused(request("out")).details().item, "stored calibration");
+}
+
+TEST_F(ResumeTest, OneProcessAtATimeWritesAnOutput) {
+  const auto busy = request("out");
+  const Journal journal(busy.output, {}, false);
+  EXPECT_EQ(refused(busy).code(), "RUN_BUSY");
+}
+
+}  // namespace
+}  // namespace tender::compress
