@@ -226,6 +226,20 @@ std::string number(double value) {
   return value >= 1e4 ? fmt::format("{:.2e}", value) : fmt::format("{:.4g}", value);
 }
 
+void make_directories(const fs::path& work) {
+  for (const char* part : {"models", "results"}) {
+    std::error_code error;
+    fs::create_directories(work / part, error);
+    if (error)
+      fail(ErrorKind::io,
+           {.code = "IO_WRITE",
+            .file = (work / part).string(),
+            .found = error.message(),
+            .hint = "choose a --work directory that can be written"},
+           "cannot be made: {}", error.message());
+  }
+}
+
 }  // namespace
 
 void validate(const ReproduceRequest& request) {
@@ -249,17 +263,6 @@ void validate(const ReproduceRequest& request) {
 OrderedJson reproduce(const ReproduceRequest& request, Isa isa, ThreadPool& pool,
                       Progress& progress) {
   validate(request);
-  for (const char* part : {"models", "results"}) {
-    std::error_code error;
-    fs::create_directories(request.work / part, error);
-    if (error)
-      fail(ErrorKind::io,
-           {.code = "IO_WRITE",
-            .file = (request.work / part).string(),
-            .found = error.message(),
-            .hint = "choose a --work directory that can be written"},
-           "cannot be made: {}", error.message());
-  }
   OrderedJson document = {{"experiment", request.experiment->name},
                           {"summary", request.experiment->summary},
                           {"protocol", request.protocol},
@@ -279,6 +282,7 @@ OrderedJson reproduce(const ReproduceRequest& request, Isa isa, ThreadPool& pool
     runs.push_back(std::make_unique<ModelRun>(request, path, isa, pool, progress, missing));
     for (const std::size_t seqlen : seqlens) runs.back()->check_texts(seqlen);
   }
+  make_directories(request.work);
   for (const auto& run : runs) {
     run->quantize_all();
     for (const std::size_t seqlen : seqlens) document["tables"].push_back(run->table(seqlen));

@@ -132,6 +132,7 @@ TEST_F(ReproduceTest, ATextThatIsMissingIsToldBeforeAnythingIsQuantized) {
   request_.texts.push_back({"ptb", folder_ / "nowhere.txt"});
   EXPECT_THROW(run(), Error);
   EXPECT_EQ(watch_.notes.find("quantizing"), std::string::npos);
+  EXPECT_FALSE(fs::exists(request_.work)) << "nothing is left behind";
 }
 
 TEST_F(ReproduceTest, APlotHasACurveForEachGroup) {
