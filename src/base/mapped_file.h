@@ -36,7 +36,4 @@ class MappedFile {
 /// A whole small file; larger than `limit` is `invalid_input` (IO_TOO_LARGE).
 std::string read_file(const std::filesystem::path& path, std::size_t limit = std::size_t{1} << 30U);
 
-/// Resident memory of this process at its highest, in bytes.
-std::size_t peak_resident_bytes();
-
 }  // namespace tender

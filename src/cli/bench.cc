@@ -46,7 +46,8 @@ class Bench : public Command {
         eval::measure_speed(*model, options_, context.pool(), context.progress());
     context.end_progress();
     OrderedJson json = eval::to_json(options_, result);
-    eval::add_facts(*model, compress::source_name(*checkpoint), context.pool(), json);
+    eval::add_facts(eval::facts_of(*model), compress::source_name(*checkpoint), context.pool(),
+                    json);
     context.print(table(json, result));
     context.emit(json);
   }

@@ -9,7 +9,7 @@
 #include <optional>
 
 #include "base/error.h"
-#include "base/mapped_file.h"
+#include "base/memory.h"
 #include "cli/command.h"
 #include "cli/conversation.h"
 #include "cli/generation.h"

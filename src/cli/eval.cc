@@ -9,10 +9,10 @@
 #include "cli/eval_compare.h"
 #include "cli/eval_text.h"
 #include "compress/source_name.h"
+#include "eval/evaluated_model.h"
 #include "eval/model_facts.h"
 #include "eval/perplexity.h"
 #include "io/checkpoint.h"
-#include "model/model.h"
 #include "text/tokenizer.h"
 
 namespace tender::cli {
@@ -24,6 +24,7 @@ class EvalPerplexity {
   void declare(CLI::App& app) {
     app.add_option("model", model_, "GGUF file or Hugging Face directory")->required();
     text_.declare(app);
+    memory_.declare(app);
     app.footer(
         "Example: tender eval perplexity model.gguf --text wiki.test.raw --protocol llama.cpp");
   }
@@ -35,14 +36,16 @@ class EvalPerplexity {
     const auto checkpoint = io::open_checkpoint(model_);
     const eval::PerplexityPlan plan = eval::plan_perplexity(
         text_.read(options, context.progress()), *text::open_tokenizer(*checkpoint), options);
-    const auto model =
-        model::load_model(*checkpoint, host_isa(), context.pool(), context.progress());
+    const io::Checkpoint* const one[] = {checkpoint.get()};
+    const auto model = std::move(
+        eval::open_evaluated(one, memory_.bytes(), host_isa(), context.pool(), context.progress())
+            .front());
     const eval::PerplexityResult result =
         eval::run_perplexity(*model, plan, context.pool(), context.progress());
     context.end_progress();
     context.print(sentence(plan, result));
     OrderedJson json = eval::to_json(plan, result);
-    eval::add_facts(*model, compress::source_name(*checkpoint), context.pool(), json);
+    eval::add_facts(model->facts(), compress::source_name(*checkpoint), context.pool(), json);
     context.emit(json);
     if (result.interrupted) context.mark_failed();
   }
@@ -61,6 +64,7 @@ class EvalPerplexity {
 
   std::string model_;
   TextOptions text_;
+  MemoryOption memory_;
 };
 
 class Eval : public Command {

@@ -7,9 +7,9 @@
 #include "base/cpu.h"
 #include "compress/source_name.h"
 #include "eval/compare.h"
+#include "eval/evaluated_model.h"
 #include "eval/model_facts.h"
 #include "io/checkpoint.h"
-#include "model/model.h"
 #include "text/tokenizer.h"
 
 namespace tender::cli {
@@ -20,7 +20,7 @@ struct Entry {
   std::string name;
   std::unique_ptr<io::Checkpoint> checkpoint;
   std::unique_ptr<text::Tokenizer> tokenizer;
-  std::unique_ptr<model::Model> model;
+  std::unique_ptr<eval::EvaluatedModel> model;
   eval::ModelSize size;
 };
 
@@ -51,7 +51,7 @@ OrderedJson recipe_of(const io::Checkpoint& checkpoint) {
 }
 
 OrderedJson facts_of(const Entry& entry) {
-  OrderedJson json = eval::model_facts(*entry.model, entry.name);
+  OrderedJson json = eval::model_facts(entry.model->facts(), entry.name);
   json["quantization"] = recipe_of(*entry.checkpoint);
   json.update(eval::to_json(entry.size));
   return json;
@@ -97,7 +97,7 @@ std::string sizes_text(const std::vector<Entry>& entries, const eval::Comparison
     const Entry& entry = entries[i];
     const eval::Estimate& perplexity =
         i == 0 ? result.base_perplexity : result.models[i - 1].perplexity;
-    rows.push_back({entry.name, eval::method_of(*entry.model),
+    rows.push_back({entry.name, eval::method_of(entry.model->facts()),
                     fmt::format("{:.3f}", entry.size.bits_per_weight),
                     fmt::format("{:.3f}", entry.size.bits_per_activation),
                     fmt::format("{:.1f}", static_cast<double>(entry.size.file_bytes) / (1U << 20U)),
@@ -128,6 +128,7 @@ void EvalCompare::declare(CLI::App& app) {
       ->required();
   app.add_option("models", models_, "Models of the same tokenizer")->required();
   text_.declare(app);
+  memory_.declare(app);
   app.footer(
       "Every ± of a difference is paired: that of the differences at the same tokens.\n"
       "Example: tender eval compare model.gguf model-w8a8 --text wiki.test.raw --protocol "
@@ -146,15 +147,18 @@ void EvalCompare::run(Context& context) const {
       eval::plan_comparison(text_.read(options, context.progress()), tokenizers, options);
 
   std::vector<eval::NamedModel> models;
-  for (Entry& entry : entries) {
-    entry.model =
-        model::load_model(*entry.checkpoint, host_isa(), context.pool(), context.progress());
-    entry.size = eval::size_of(*entry.checkpoint, *entry.model);
-    models.push_back({entry.name, entry.model.get()});
+  std::vector<const io::Checkpoint*> checkpoints;
+  for (const Entry& entry : entries) checkpoints.push_back(entry.checkpoint.get());
+  auto opened = eval::open_evaluated(checkpoints, memory_.bytes(), host_isa(), context.pool(),
+                                     context.progress());
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    entries[i].model = std::move(opened[i]);
+    models.push_back({entries[i].name, entries[i].model.get()});
   }
   const eval::ComparisonResult result = eval::run_comparison(
       models.front(), std::span(models).subspan(1), plan, context.pool(), context.progress());
   context.end_progress();
+  for (Entry& entry : entries) entry.size = eval::size_of(*entry.checkpoint, entry.model->facts());
   context.print(fmt::format(
       "{}\n{}\nprotocol {}, {} of {} windows of {} tokens, {} tokens scored, join {}; ± of {}{}\n",
       sizes_text(entries, result), agreement_text(entries, result), plan.protocol->name,

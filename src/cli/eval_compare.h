@@ -18,6 +18,7 @@ class EvalCompare {
   std::string base_;
   std::vector<std::string> models_;
   TextOptions text_;
+  MemoryOption memory_;
 };
 
 }  // namespace tender::cli

@@ -1,5 +1,7 @@
 #include "cli/eval_text.h"
 
+#include "eval/evaluated_model.h"
+
 namespace tender::cli {
 namespace {
 
@@ -40,6 +42,17 @@ eval::TextInput TextOptions::read(const eval::PerplexityOptions& options,
   return eval::read_text(
       text_, join_, options.protocol->known_join,
       replace_invalid_ ? compress::InvalidText::replace : compress::InvalidText::refuse, progress);
+}
+
+void MemoryOption::declare(CLI::App& app) {
+  app.add_option("--memory", gib_,
+                 "GiB that models may take: if their weights as float32 need more, they are run "
+                 "layer by layer, to the same numbers (default: 3/4 of what the machine can spare)")
+      ->check(CLI::Range(0.001, 1e6));
+}
+
+std::uint64_t MemoryOption::bytes() const {
+  return gib_ ? static_cast<std::uint64_t>(*gib_ * (1U << 30U)) : eval::memory_to_spare();
 }
 
 std::string interrupted_text(bool interrupted) {

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -29,6 +30,16 @@ class TextOptions {
   std::optional<std::size_t> seqlen_;
   std::optional<std::size_t> limit_;
   bool replace_invalid_ = false;
+};
+
+/// `--memory GIB`: what evaluated models may take.
+class MemoryOption {
+ public:
+  void declare(CLI::App& app);
+  std::uint64_t bytes() const;
+
+ private:
+  std::optional<double> gib_;
 };
 
 /// "; INTERRUPTED: …" behind a result that was cut short, or nothing.

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "base/memory.h"
 #include "cli/command.h"
 #include "cli/generation.h"
 

@@ -9,7 +9,7 @@
 
 #include "base/cpu.h"
 #include "base/error.h"
-#include "base/mapped_file.h"
+#include "base/memory.h"
 #include "text/stream.h"
 
 namespace tender::cli {

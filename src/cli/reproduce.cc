@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/output.h"
 #include "cli/command.h"
+#include "cli/eval_text.h"
 #include "eval/model_facts.h"
 #include "evidence/runner.h"
 
@@ -46,6 +47,7 @@ class Reproduce : public Command {
         ->capture_default_str();
     app.add_option("--seqlen", request_.seqlen, "Tokens of a window (default: the experiment's)");
     app.add_option("--limit", request_.limit, "Evaluate only so many windows of each text");
+    memory_.declare(app);
     app.add_option("--work", work_,
                    "Directory for quantized models and results; a second run uses them")
         ->capture_default_str();
@@ -69,6 +71,7 @@ class Reproduce : public Command {
     request_.models.assign(models_.begin(), models_.end());
     request_.calibration = calibration_;
     request_.work = work_;
+    request_.memory = memory_.bytes();
     request_.tool_version = kToolVersion;
     evidence::validate(request_);
     const Overwrite overwrite = force_ ? Overwrite::replace : Overwrite::refuse;
@@ -109,6 +112,7 @@ class Reproduce : public Command {
   std::string work_ = "reproduce-work";
   std::optional<std::string> plot_;
   bool force_ = false;
+  MemoryOption memory_;
   evidence::ReproduceRequest request_;
 };
 

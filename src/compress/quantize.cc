@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "base/file_hash.h"
 #include "base/hash.h"
-#include "base/mapped_file.h"
+#include "base/memory.h"
 #include "compress/calibration.h"
 #include "compress/float_tensors.h"
 #include "compress/journal.h"

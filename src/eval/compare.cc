@@ -131,7 +131,6 @@ class Lockstep {
   Lockstep(const NamedModel& base, std::span<const NamedModel> models, const PerplexityPlan& plan,
            ThreadPool& pool)
       : models_(models),
-        plan_(plan),
         pool_(pool),
         base_(*base.model, plan),
         base_loss_(plan.protocol->means_of_windows),
@@ -142,15 +141,21 @@ class Lockstep {
     }
   }
 
-  void run(std::size_t window) {
-    const std::vector<text::TokenId> tokens = plan_.window(window);
-    base_.run(tokens, pool_);
-    for (WindowRunner& runner : runners_) runner.run(tokens, pool_);
+  /// All models over some windows. @return false if it was ended
+  bool run(std::span<const std::vector<text::TokenId>> windows, AfterStep after) {
+    if (!base_.run(windows, pool_, after)) return false;
+    for (WindowRunner& runner : runners_)
+      if (!runner.run(windows, pool_, after)) return false;
+    return true;
+  }
+
+  /// One of them. @param number  of the window in the plan
+  void compare(std::size_t index, const std::vector<text::TokenId>& tokens, std::size_t number) {
     for (auto& rows : rows_) rows.resize(base_.rows());
     for (std::size_t begin = 0; begin < base_.rows(); begin += base_.slice())
-      compare_slice(begin, std::min(base_.slice(), base_.rows() - begin),
+      compare_slice(index, begin, std::min(base_.slice(), base_.rows() - begin),
                     std::span(tokens).subspan(base_.first() + 1));
-    tally(window);
+    tally(number);
   }
 
   std::size_t rows() const { return base_.rows(); }
@@ -159,10 +164,11 @@ class Lockstep {
 
  private:
   /// @param targets  the token that row r of the window predicts is targets[r]
-  void compare_slice(std::size_t begin, std::size_t count, std::span<const text::TokenId> targets) {
-    base_.logits(begin, count, base_logits_, pool_);
+  void compare_slice(std::size_t index, std::size_t begin, std::size_t count,
+                     std::span<const text::TokenId> targets) {
+    base_.logits(index, begin, count, base_logits_, pool_);
     for (std::size_t m = 0; m < models_.size(); ++m) {
-      runners_[m].logits(begin, count, logits_, pool_);
+      runners_[m].logits(index, begin, count, logits_, pool_);
       pool_.for_each_part(count, [&](std::size_t from, std::size_t to) {
         for (std::size_t r = from; r < to; ++r)
           rows_[m][begin + r] = compare_rows(base_logits_.row(r), logits_.row(r),
@@ -187,7 +193,6 @@ class Lockstep {
   }
 
   std::span<const NamedModel> models_;
-  const PerplexityPlan& plan_;
   ThreadPool& pool_;
   WindowRunner base_;
   std::vector<WindowRunner> runners_;
@@ -236,17 +241,24 @@ ComparisonResult run_comparison(const NamedModel& base, std::span<const NamedMod
                                 const PerplexityPlan& plan, ThreadPool& pool, Progress& progress) {
   require(!models.empty(), "there is a model to compare with the base");
   const auto start = std::chrono::steady_clock::now();
-  note_unusual_context(*base.model, plan, base.name, progress);
+  note_unusual_context(base.model->info(), plan, base.name, progress);
+  std::vector<EvaluatedModel*> all = {base.model};
   for (const NamedModel& each : models) {
     check_vocabulary(base, each);
-    note_unusual_context(*each.model, plan, each.name, progress);
+    note_unusual_context(each.model->info(), plan, each.name, progress);
+    all.push_back(each.model);
   }
   Lockstep lockstep(base, models, plan, pool);
   ComparisonResult result;
-  for (; result.windows < plan.windows && !progress.cancelled(); ++result.windows) {
-    lockstep.run(result.windows);
-    result.scored_tokens += lockstep.rows();
-    progress.update(result.windows + 1, plan.windows, excesses(lockstep.tallies()));
+  WindowLoop loop(all, plan, progress);
+  for (auto windows = loop.next(); !windows.empty(); windows = loop.next()) {
+    if (!lockstep.run(windows, [&] { return loop.step(); })) break;
+    for (std::size_t w = 0; w < windows.size(); ++w) {
+      lockstep.compare(w, windows[w], result.windows);
+      ++result.windows;
+      result.scored_tokens += lockstep.rows();
+      loop.end_window(excesses(lockstep.tallies()));
+    }
   }
   if (result.windows == 0)
     fail(ErrorKind::invalid_input, {.code = "CANCELLED", .hint = "run again"},

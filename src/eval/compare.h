@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/progress.h"
 #include "base/thread_pool.h"
+#include "eval/evaluated_model.h"
 #include "eval/perplexity.h"
 #include "eval/running_mean.h"
 #include "model/model.h"
@@ -58,7 +59,7 @@ struct ComparisonResult {
 /// A model and what people call it.
 struct NamedModel {
   std::string name;
-  const model::Model* model = nullptr;
+  EvaluatedModel* model = nullptr;
 };
 
 struct NamedTokenizer {
@@ -73,9 +74,9 @@ struct NamedTokenizer {
 PerplexityPlan plan_comparison(const TextInput& input, std::span<const NamedTokenizer> tokenizers,
                                const PerplexityOptions& options);
 
-/// Evaluates the windows of a plan with all models in lockstep. Logits of two models exist at once,
-/// for a slice of rows of some 16 MB each. Numbers do not depend on threads or CPU, and
-/// perplexities are the bits that run_perplexity() gives.
+/// Evaluates the windows of a plan with all models in lockstep, some windows at a time. Logits of
+/// two models exist at once, for a slice of rows of some 16 MB each. Numbers do not depend on
+/// threads or CPU, and perplexities are the bits that run_perplexity() gives.
 /// @throws Error as run_perplexity; invalid_input (COMPARE_VOCABULARY) where the models' logits are
 /// not of the same tokens
 ComparisonResult run_comparison(const NamedModel& base, std::span<const NamedModel> models,

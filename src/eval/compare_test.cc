@@ -92,9 +92,11 @@ ComparisonResult compare(const PerplexityPlan& plan, std::vector<float> bends,
   const ToyModel base;
   std::vector<ToyModel> toys;
   for (const float bend : bends) toys.emplace_back(bend);
+  std::vector<std::unique_ptr<EvaluatedModel>> evaluated;
+  for (const ToyModel& toy : toys) evaluated.push_back(evaluate_whole(toy));
   std::vector<NamedModel> models;
-  for (const ToyModel& toy : toys) models.push_back({"bent", &toy});
-  return run_comparison({"toy", &base}, models, plan, pool, silent);
+  for (const auto& each : evaluated) models.push_back({"bent", each.get()});
+  return run_comparison({"toy", evaluate_whole(base).get()}, models, plan, pool, silent);
 }
 
 // Sums of some hundred values and of 258 exponentials; the textbook's variance cancels up to four
@@ -223,12 +225,12 @@ TEST_P(CompareTest, EveryNumberHasTheSameBitsForAnyNumberOfThreadsAndAnyCompany)
 
 TEST_P(CompareTest, EndedEarlyTheResultIsThatOfTheWindowsBeforeAndSaysSo) {
   const auto whole = plan();
-  const ToyModel base;
-  const ToyModel bent(0.1F);
-  const std::vector<NamedModel> models = {{"bent", &bent}};
+  const ToyModel toy, bent_toy(0.1F);
+  const auto base = evaluate_whole(toy), bent = evaluate_whole(bent_toy);
+  const std::vector<NamedModel> models = {{"bent", bent.get()}};
   ThreadPool pool(1);
   StopAfter progress(2);
-  const auto result = run_comparison({"toy", &base}, models, whole, pool, progress);
+  const auto result = run_comparison({"toy", base.get()}, models, whole, pool, progress);
   EXPECT_TRUE(result.interrupted);
   EXPECT_TRUE(result.partial);
   EXPECT_EQ(result.windows, 2U);
@@ -237,7 +239,7 @@ TEST_P(CompareTest, EndedEarlyTheResultIsThatOfTheWindowsBeforeAndSaysSo) {
   EXPECT_FALSE(limited.interrupted);
   EXPECT_EQ(to_json(result.models[0]).dump(), to_json(limited.models[0]).dump());
   StopAfter at_once(0);
-  EXPECT_THROW(run_comparison({"toy", &base}, models, whole, pool, at_once), Error);
+  EXPECT_THROW(run_comparison({"toy", base.get()}, models, whole, pool, at_once), Error);
 }
 
 INSTANTIATE_TEST_SUITE_P(Protocols, CompareTest,
@@ -266,12 +268,13 @@ TEST(CompareVocabularyTest, ModelsThatPredictOtherTokensAreRefused) {
   const auto plan = plan_perplexity(input_of(some_text(50)), ByteTokenizer(), {.seqlen = 10});
   ThreadPool pool(1);
   Progress silent;
-  const ToyModel base;
-  const Wide wide;
-  const std::vector<NamedModel> models = {{"wide", &wide}};
+  const ToyModel toy;
+  const Wide wide_toy;
+  const auto base = evaluate_whole(toy), wide = evaluate_whole(wide_toy);
+  const std::vector<NamedModel> models = {{"wide", wide.get()}};
   EXPECT_EQ(code_of(
                 [&] {
-                  run_comparison({"toy", &base}, models, plan, pool, silent);
+                  run_comparison({"toy", base.get()}, models, plan, pool, silent);
                 },
                 "320 tokens"),
             "COMPARE_VOCABULARY");
@@ -289,12 +292,13 @@ TEST(CompareLossTest, LogitsThatAreNoNumbersNameTheirModel) {
   const auto plan = plan_perplexity(input_of(some_text(50)), ByteTokenizer(), {.seqlen = 10});
   ThreadPool pool(1);
   Progress silent;
-  const ToyModel good;
-  const Broken broken;
-  const std::vector<NamedModel> models = {{"good", &good}, {"broken", &broken}};
+  const ToyModel good_toy;
+  const Broken broken_toy;
+  const auto good = evaluate_whole(good_toy), broken = evaluate_whole(broken_toy);
+  const std::vector<NamedModel> models = {{"good", good.get()}, {"broken", broken.get()}};
   EXPECT_EQ(code_of(
                 [&] {
-                  run_comparison({"toy", &good}, models, plan, pool, silent);
+                  run_comparison({"toy", good.get()}, models, plan, pool, silent);
                 },
                 "of 'broken' of scored token 4 in window 0"),
             "LOGITS_NAN");

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "base/cpu.h"
-#include "base/mapped_file.h"
+#include "base/memory.h"
 
 namespace tender::eval {
 namespace {
@@ -33,45 +33,56 @@ void append_once(std::string& list, std::string_view item, std::string_view sepa
 
 }  // namespace
 
-std::string method_of(const model::Model& model) {
-  std::string methods;
+SiteFacts facts_of(const model::SiteSpec& spec, const quant::PackedSite& site) {
+  return {kind_of(spec.name), std::string(site.method()), site.kernel(), site.bytes(),
+          site.activation_bits()};
+}
+
+ModelFacts facts_of(const model::Model& model) {
+  ModelFacts facts{model.info(), {}, model.resident_bytes()};
   for (std::size_t s = 0; s < model.sites().size(); ++s)
-    append_once(methods, model.site(s).method(), ", ");
+    facts.sites.push_back(facts_of(model.sites()[s], model.site(s)));
+  return facts;
+}
+
+std::string method_of(const ModelFacts& facts) {
+  std::string methods;
+  for (const SiteFacts& site : facts.sites) append_once(methods, site.method, ", ");
   return methods;
 }
 
-OrderedJson kernels_of(const model::Model& model) {
+OrderedJson kernels_of(const ModelFacts& facts) {
   OrderedJson kernels = OrderedJson::object();
-  for (std::size_t s = 0; s < model.sites().size(); ++s) {
-    const std::string kind = kind_of(model.sites()[s].name);
-    std::string names = kernels.value(kind, std::string());
-    append_once(names, model.site(s).kernel(), "; ");
-    kernels[kind] = names;
+  for (const SiteFacts& site : facts.sites) {
+    std::string names = kernels.value(site.kind, std::string());
+    append_once(names, site.kernel, "; ");
+    kernels[site.kind] = names;
   }
   return kernels;
 }
 
-ModelSize size_of(const io::Checkpoint& checkpoint, const model::Model& model) {
+ModelSize size_of(const io::Checkpoint& checkpoint, const ModelFacts& facts) {
   ModelSize size;
   for (const auto& path : checkpoint.files()) size.file_bytes += std::filesystem::file_size(path);
-  const model::WeightReader weights(checkpoint, model::read_spec(checkpoint));
+  const model::ModelSpec model = model::read_spec(checkpoint);
+  const model::WeightReader weights(checkpoint, model);
   std::uint64_t numbers = 0;
   std::uint64_t bytes = 0;
   double channels = 0;
   double activation_bits = 0;
-  for (std::size_t s = 0; s < model.sites().size(); ++s) {
-    const model::SiteSpec& spec = model.sites()[s];
-    const quant::PackedSite& site = model.site(s);
+  for (std::size_t s = 0; s < model.sites.size(); ++s) {
+    const model::SiteSpec& spec = model.sites[s];
+    const SiteFacts& site = facts.sites.at(s);
     for (const std::size_t out : spec.shape.outs) numbers += std::uint64_t{out} * spec.shape.in;
     if (weights.is_quantized(spec)) {
-      bytes += site.bytes();
+      bytes += site.bytes;
     } else {  // a float site holds float32, whatever the file stores
       for (const std::string& linear : spec.linears)
         bytes += weights.stored(linear + ".weight").bytes.size();
     }
     const auto width = static_cast<double>(spec.shape.in);
     channels += width;
-    activation_bits += width * site.activation_bits();
+    activation_bits += width * site.activation_bits;
   }
   std::uint64_t stored = 0;
   for (const TensorInfo& tensor : checkpoint.tensors().tensors()) stored += tensor.bytes.size();
@@ -79,7 +90,7 @@ ModelSize size_of(const io::Checkpoint& checkpoint, const model::Model& model) {
     return 8.0 * static_cast<double>(in_bytes) / static_cast<double>(count);
   };
   size.bits_per_weight = bits_per(bytes, numbers);
-  size.bits_per_weight_model = bits_per(stored, model.info().parameters);
+  size.bits_per_weight_model = bits_per(stored, model.info.parameters);
   size.bits_per_activation = activation_bits / channels;
   return size;
 }
@@ -91,14 +102,15 @@ OrderedJson to_json(const ModelSize& size) {
           {"bits_per_activation", size.bits_per_activation}};
 }
 
-OrderedJson model_facts(const model::Model& model, const std::string& name) {
+OrderedJson model_facts(const ModelFacts& facts, const std::string& name) {
   OrderedJson json;
   json["model"] = {{"name", name},
-                   {"architecture", model.info().architecture},
-                   {"parameters", model.info().parameters},
-                   {"resident_bytes", model.resident_bytes()}};
-  json["method"] = method_of(model);
-  json["kernels"] = kernels_of(model);
+                   {"architecture", facts.info.architecture},
+                   {"parameters", facts.info.parameters},
+                   {"resident_bytes", facts.resident_bytes},
+                   {"layer_by_layer", facts.layerwise}};
+  json["method"] = method_of(facts);
+  json["kernels"] = kernels_of(facts);
   return json;
 }
 
@@ -109,9 +121,9 @@ OrderedJson machine_facts(const ThreadPool& pool) {
           {"peak_rss_bytes", peak_resident_bytes()}};
 }
 
-void add_facts(const model::Model& model, const std::string& name, const ThreadPool& pool,
+void add_facts(const ModelFacts& facts, const std::string& name, const ThreadPool& pool,
                OrderedJson& json) {
-  json.update(model_facts(model, name));
+  json.update(model_facts(facts, name));
   json.update(machine_facts(pool));
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/json.h"
 #include "base/thread_pool.h"
@@ -10,12 +11,31 @@
 
 namespace tender::eval {
 
+/// What there is to say of a site that was loaded.
+struct SiteFacts {
+  std::string kind;  ///< what follows the layer's number in its name: "self_attn.qkv"
+  std::string method;
+  std::string kernel;
+  std::uint64_t bytes = 0;  ///< PackedSite::bytes()
+  double activation_bits = 0;
+};
+SiteFacts facts_of(const model::SiteSpec& spec, const quant::PackedSite& site);
+
+/// What there is to say of a model that was loaded.
+struct ModelFacts {
+  model::ModelInfo info;
+  std::vector<SiteFacts> sites;      ///< in order of evaluation
+  std::uint64_t resident_bytes = 0;  ///< weights in memory, at their highest
+  bool layerwise = false;            ///< one layer was in memory at a time
+};
+ModelFacts facts_of(const model::Model& model);
+
 /// The methods of a model's sites, "float" if none is quantized; "rtn, tender" where they differ.
-std::string method_of(const model::Model& model);
+std::string method_of(const ModelFacts& facts);
 
 /// The kernels by kind of site ("self_attn.qkv": "i8 panels, vnni"), in order of evaluation;
 /// several of one kind are joined by "; ".
-OrderedJson kernels_of(const model::Model& model);
+OrderedJson kernels_of(const ModelFacts& facts);
 
 /// What a model costs, as its checkpoint stores it.
 struct ModelSize {
@@ -26,19 +46,19 @@ struct ModelSize {
   /// activation_bits().
   double bits_per_activation = 0;
 };
-ModelSize size_of(const io::Checkpoint& checkpoint, const model::Model& model);
+ModelSize size_of(const io::Checkpoint& checkpoint, const ModelFacts& facts);
 /// Its fields as keys.
 OrderedJson to_json(const ModelSize& size);
 
 /// The part of add_facts() that belongs to the model: `model`, `method`, `kernels`.
-OrderedJson model_facts(const model::Model& model, const std::string& name);
+OrderedJson model_facts(const ModelFacts& facts, const std::string& name);
 /// The part that belongs to the machine: `threads`, `cpu`, `isa`, `peak_rss_bytes`.
 OrderedJson machine_facts(const ThreadPool& pool);
 
 /// What every measured number is reported with: `model` (name, architecture, parameters, weight
 /// bytes), `method`, `kernels`, `threads`, `cpu`, `isa`, `peak_rss_bytes`.
 /// @param name  of the model for people
-void add_facts(const model::Model& model, const std::string& name, const ThreadPool& pool,
+void add_facts(const ModelFacts& facts, const std::string& name, const ThreadPool& pool,
                OrderedJson& json);
 
 }  // namespace tender::eval

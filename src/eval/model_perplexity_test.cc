@@ -125,8 +125,10 @@ TEST_F(TinyModelTest, TheDivergenceOfTwoModelsIsThatOfTheirOwnLogits) {
       for (std::size_t v = 0; v < base.cols(); ++v)
         total += std::exp(base(r, v)) * (base(r, v) - found(r, v));
   }
-  const std::vector<NamedModel> models = {{"bf16", other.get()}};
-  const auto result = run_comparison({"f32", model_.get()}, models, cut, pool_, silent_);
+  const auto evaluated = evaluate_whole(*other);
+  const std::vector<NamedModel> models = {{"bf16", evaluated.get()}};
+  const auto result =
+      run_comparison({"f32", evaluate_whole(*model_).get()}, models, cut, pool_, silent_);
   EXPECT_EQ(result.scored_tokens, count);
   EXPECT_GT(result.models[0].divergence.value, 1e-7) << "rounding weights to 8 bits shows";
   // log-probabilities near 6 and sums of 274 terms: rounding stays below 1e-13 per position
@@ -135,7 +137,7 @@ TEST_F(TinyModelTest, TheDivergenceOfTwoModelsIsThatOfTheirOwnLogits) {
 
 TEST_F(TinyModelTest, ASizeCountsWhatTheCheckpointStores) {
   load({.dtype = "BF16"});
-  const ModelSize size = size_of(*io::open_checkpoint(folder_ / "tiny"), *model_);
+  const ModelSize size = size_of(*io::open_checkpoint(folder_ / "tiny"), facts_of(*model_));
   EXPECT_EQ(size.bits_per_weight, 16.0);
   EXPECT_EQ(size.bits_per_activation, 32.0);
   EXPECT_GT(size.bits_per_weight_model, 16.0) << "vectors are in F32";
@@ -164,7 +166,7 @@ TEST_F(TinyModelTest, SpeedIsMeasuredAsOftenAsAsked) {
 TEST_F(TinyModelTest, FactsNameMethodAndKernelsByKindOfSite) {
   load({});
   OrderedJson json = OrderedJson::object();
-  add_facts(*model_, "tiny", pool_, json);
+  add_facts(facts_of(*model_), "tiny", pool_, json);
   EXPECT_EQ(json["method"], "float");
   EXPECT_EQ(json["threads"], 2);
   EXPECT_EQ(json["model"]["name"], "tiny");

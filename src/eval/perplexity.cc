@@ -122,15 +122,14 @@ std::vector<text::TokenId> PerplexityPlan::window(std::size_t index) const {
 
 namespace {
 
-/// -ln P of the scored tokens of a window, in order.
-void score(WindowRunner& runner, std::span<const text::TokenId> window, ThreadPool& pool,
-           Matrix& logits, std::vector<double>& values) {
-  runner.run(window, pool);
+/// -ln P of the scored tokens of a window, in order. @param index  among those of the last run
+void score(const WindowRunner& runner, std::size_t index, std::span<const text::TokenId> window,
+           ThreadPool& pool, Matrix& logits, std::vector<double>& values) {
   values.resize(runner.rows());
   const auto targets = window.subspan(runner.first() + 1);
   for (std::size_t begin = 0; begin < values.size(); begin += runner.slice()) {
     const std::size_t count = std::min(runner.slice(), values.size() - begin);
-    runner.logits(begin, count, logits, pool);
+    runner.logits(index, begin, count, logits, pool);
     pool.for_each_part(count, [&](std::size_t from, std::size_t to) {
       for (std::size_t r = from; r < to; ++r)
         values[begin + r] =
@@ -141,26 +140,30 @@ void score(WindowRunner& runner, std::span<const text::TokenId> window, ThreadPo
 
 }  // namespace
 
-PerplexityResult run_perplexity(const model::Model& model, const PerplexityPlan& plan,
-                                ThreadPool& pool, Progress& progress) {
+PerplexityResult run_perplexity(EvaluatedModel& model, const PerplexityPlan& plan, ThreadPool& pool,
+                                Progress& progress) {
   const auto start = std::chrono::steady_clock::now();
-  note_unusual_context(model, plan, {}, progress);
+  note_unusual_context(model.info(), plan, {}, progress);
   WindowRunner runner(model, plan);
+  EvaluatedModel* const models[] = {&model};
+  WindowLoop loop(models, plan, progress);
   ScoredMean loss(plan.protocol->means_of_windows);
   Matrix logits;
   std::vector<double> values;
   PerplexityResult result;
-  for (; result.windows < plan.windows; ++result.windows) {
-    if (progress.cancelled()) break;
-    score(runner, plan.window(result.windows), pool, logits, values);
-    for (std::size_t t = 0; t < values.size(); ++t) {
-      check_loss(values[t], result.windows, t);
-      loss.add(values[t]);
+  for (auto windows = loop.next(); !windows.empty(); windows = loop.next()) {
+    if (!runner.run(windows, pool, [&] { return loop.step(); })) break;
+    for (std::size_t w = 0; w < windows.size(); ++w) {
+      score(runner, w, windows[w], pool, logits, values);
+      for (std::size_t t = 0; t < values.size(); ++t) {
+        check_loss(values[t], result.windows, t);
+        loss.add(values[t]);
+      }
+      result.cross_entropies.push_back(loss.end_window());
+      result.scored_tokens += values.size();
+      ++result.windows;
+      loop.end_window(fmt::format("perplexity {:.4f}", kernels::fixed_exp(loss.estimate().value)));
     }
-    result.cross_entropies.push_back(loss.end_window());
-    result.scored_tokens += values.size();
-    progress.update(result.windows + 1, plan.windows,
-                    fmt::format("perplexity {:.4f}", kernels::fixed_exp(loss.estimate().value)));
   }
   result.interrupted = result.windows < plan.windows;
   result.partial = result.windows < plan.available_windows;
@@ -172,6 +175,11 @@ PerplexityResult run_perplexity(const model::Model& model, const PerplexityPlan&
   if (mean.error) result.standard_error = result.perplexity * *mean.error;
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
+}
+
+PerplexityResult run_perplexity(const model::Model& model, const PerplexityPlan& plan,
+                                ThreadPool& pool, Progress& progress) {
+  return run_perplexity(*evaluate_whole(model), plan, pool, progress);
 }
 
 OrderedJson to_json(const PerplexityPlan& plan) {

@@ -17,6 +17,8 @@
 
 namespace tender::eval {
 
+class EvaluatedModel;
+
 /// What makes two perplexities comparable (evaluation.md 2). Windows are cut from one token stream
 /// without overlap, the tail is dropped, and each is evaluated alone.
 struct Protocol {
@@ -85,6 +87,9 @@ struct PerplexityResult {
 /// slices of rows and never take more than some 16 MB.
 /// @throws Error invalid_argument (CONTEXT, TOKEN_ID), invalid_input (CANCELLED before the first
 /// window ended)
+PerplexityResult run_perplexity(EvaluatedModel& model, const PerplexityPlan& plan, ThreadPool& pool,
+                                Progress& progress);
+/// Of a model that is in memory.
 PerplexityResult run_perplexity(const model::Model& model, const PerplexityPlan& plan,
                                 ThreadPool& pool, Progress& progress);
 

@@ -18,6 +18,7 @@
 #include "compress/signature.h"
 #include "compress/source_name.h"
 #include "eval/compare.h"
+#include "eval/evaluated_model.h"
 #include "eval/model_facts.h"
 #include "io/checkpoint.h"
 #include "quant/registry.h"
@@ -28,9 +29,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Models that are compared at once: as many as this much memory holds, and always one.
-constexpr std::size_t kMemoryForModels = std::size_t{4} << 30U;
-/// And no more than these: their results are kept when all of them are through.
+/// Models that are compared at once: their results are kept when all of them are through.
 constexpr std::size_t kModelsAtOnce = 6;
 
 std::string hash_of_files(const io::Checkpoint& checkpoint) {
@@ -169,27 +168,36 @@ class ModelRun {
     return request_.work / "results" / (sha256_hex(key).substr(0, 16) + ".json");
   }
 
-  /// Compares the first models that are wanted, as many as fit in memory, and keeps their results.
+  /// How many models are compared with the base at once: as many as are in memory whole with it;
+  /// where that is none, since all go layer by layer, the most.
+  std::size_t at_once() const {
+    std::size_t models = kModelsAtOnce;
+    while (models > 1 && !eval::fits_whole((1 + models) * info_.parameters, request_.memory))
+      --models;
+    return eval::fits_whole((1 + models) * info_.parameters, request_.memory) ? models
+                                                                              : kModelsAtOnce;
+  }
+
+  /// Compares the first models that are wanted and keeps their results.
   void compare_some(std::vector<std::size_t>& wanted, const eval::PerplexityPlan& plan,
                     const NamedText& text) {
-    const auto base = model::load_model(*checkpoint_, isa_, pool_, progress_);
-    std::vector<std::unique_ptr<model::Model>> models;
+    const std::size_t count = std::min(at_once(), wanted.size());
+    std::vector<std::unique_ptr<io::Checkpoint>> owned;
+    std::vector<const io::Checkpoint*> checkpoints = {checkpoint_.get()};
+    for (std::size_t m = 0; m < count; ++m) {
+      owned.push_back(io::open_checkpoint(recipes_[wanted[m]].place));
+      checkpoints.push_back(owned.back().get());
+    }
+    const auto models = eval::open_evaluated(checkpoints, request_.memory, isa_, pool_, progress_);
     std::vector<eval::NamedModel> named;
-    std::vector<eval::ModelSize> sizes;
-    std::size_t bytes = 0;
-    for (const std::size_t i : wanted) {
-      const auto checkpoint = io::open_checkpoint(recipes_[i].place);
-      models.push_back(model::load_model(*checkpoint, isa_, pool_, progress_));
-      sizes.push_back(eval::size_of(*checkpoint, *models.back()));
-      const Variant& variant = *recipes_[i].variant;
-      named.push_back({variant.group + " " + variant.name, models.back().get()});
-      bytes += models.back()->resident_bytes();
-      if (bytes > kMemoryForModels || models.size() == kModelsAtOnce) break;
+    for (std::size_t m = 0; m < count; ++m) {
+      const Variant& variant = *recipes_[wanted[m]].variant;
+      named.push_back({variant.group + " " + variant.name, models[1 + m].get()});
     }
     progress_.note(
         fmt::format("evaluating {} of {} models on {}", named.size(), wanted.size(), text.name));
     const eval::ComparisonResult result =
-        eval::run_comparison({"float", base.get()}, named, plan, pool_, progress_);
+        eval::run_comparison({"float", models.front().get()}, named, plan, pool_, progress_);
     if (result.interrupted)
       fail(ErrorKind::io, {.code = "CANCELLED"},
            "cancelled; what was finished before is kept for the next run");
@@ -197,7 +205,7 @@ class ModelRun {
       OrderedJson json = {{"base", eval::to_json(plan, result).at("base")},
                           {"windows", result.windows},
                           {"scored_tokens", result.scored_tokens},
-                          {"size", eval::to_json(sizes[m])},
+                          {"size", eval::to_json(eval::size_of(*owned[m], models[1 + m]->facts()))},
                           {"agreement", eval::to_json(result.models[m])}};
       json["size"].erase("file_bytes");  // reports are among the files, and hold times
       json["agreement"]["windows"] = result.windows;

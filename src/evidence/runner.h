@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -32,6 +33,7 @@ struct ReproduceRequest {
   std::optional<std::size_t> seqlen;  ///< in place of the experiment's
   std::string protocol = "gptq";
   std::filesystem::path work;  ///< quantized models and results, kept for the next run
+  std::uint64_t memory = std::uint64_t{4} << 30U;  ///< that evaluated models may take, bytes
   std::string tool_version;
 };
 

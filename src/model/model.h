@@ -198,6 +198,10 @@ class LayerwiseModel {
   /// spoilt
   virtual void run(MatrixView<float> rows, ThreadPool& pool, SiteObserver* observer = nullptr,
                    std::optional<std::size_t> until = std::nullopt) const = 0;
+  /// A site of the layer that was entered.
+  virtual const quant::PackedSite& site(std::size_t index) const = 0;
+  /// Memory of the weights that are there, the layer that was entered among them.
+  virtual std::size_t resident_bytes() const = 0;
   /// What stands between the last layer and the head, in place. @param rows  [tokens, width]
   virtual void finish(MatrixView<float> rows, ThreadPool& pool) const = 0;
   /// @param hidden  [tokens, width], finished  @param logits  [tokens, vocabulary]

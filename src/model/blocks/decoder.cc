@@ -199,6 +199,7 @@ void Decoder::run(MatrixView<float> rows, ThreadPool& pool, SiteObserver* observ
 std::size_t Decoder::resident_bytes() const {
   std::size_t sum = embedding_.bytes() + other_bytes();
   for (const LoadedSite& site : sites_) {
+    if (site.packed == nullptr) continue;  // of a layer that is not there
     sum += site.packed->bytes();
     for (const std::vector<float>& bias : site.biases) sum += bias.size() * sizeof(float);
   }

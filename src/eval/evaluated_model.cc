@@ -1,0 +1,167 @@
+#include "eval/evaluated_model.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/contracts.h"
+#include "base/error.h"
+#include "base/memory.h"
+
+namespace tender::eval {
+namespace {
+
+std::span<const text::TokenId> without_last(const std::vector<text::TokenId>& window) {
+  return std::span(window).first(window.size() - 1);  // it is predicted, and predicts nothing
+}
+
+class WholeModel final : public EvaluatedModel {
+ public:
+  explicit WholeModel(const model::Model& model) : model_(model), facts_(facts_of(model)) {}
+  explicit WholeModel(std::unique_ptr<model::Model> model) : WholeModel(*model) {
+    owned_ = std::move(model);
+  }
+
+  const model::ModelInfo& info() const override { return model_.info(); }
+  std::size_t windows_at_once(std::size_t) const override { return 1; }
+  std::size_t steps() const override { return 1; }
+
+  bool run(std::span<const std::vector<text::TokenId>> windows, std::size_t from,
+           std::span<Matrix> hidden, ThreadPool& pool, AfterStep after) override {
+    for (std::size_t w = 0; w < windows.size(); ++w) {
+      const auto tokens = without_last(windows[w]);
+      if (!sequence_ || sequence_->capacity() < tokens.size())
+        sequence_ = model_.sequence(tokens.size());
+      sequence_->truncate(0);
+      const model::BatchItem item{sequence_.get(), tokens, from};
+      model_.forward({&item, 1}, hidden[w], pool);
+      require(hidden[w].rows() == tokens.size() - from, "forward gives a row per wanted token");
+      if (!after()) return false;
+    }
+    return true;
+  }
+
+  void logits(MatrixView<const float> hidden, MatrixView<float> logits,
+              ThreadPool& pool) const override {
+    model_.logits(hidden, logits, pool);
+  }
+  const ModelFacts& facts() const override { return facts_; }
+
+ private:
+  std::unique_ptr<model::Model> owned_;  ///< or null, where it is the caller's
+  const model::Model& model_;
+  ModelFacts facts_;
+  std::unique_ptr<model::Sequence> sequence_;
+};
+
+class LayerwiseEvaluation final : public EvaluatedModel {
+ public:
+  LayerwiseEvaluation(const io::Checkpoint& checkpoint, Isa isa, std::size_t row_bytes,
+                      Progress& progress)
+      : spec_(model::read_spec(checkpoint)),
+        weights_(checkpoint, spec_),
+        row_bytes_(row_bytes),
+        model_(model::load_layerwise(checkpoint, spec_, weights_, isa, progress)) {
+    facts_.info = spec_.info;
+    facts_.layerwise = true;
+  }
+
+  const model::ModelInfo& info() const override { return spec_.info; }
+  std::size_t windows_at_once(std::size_t seqlen) const override {
+    const std::size_t window = seqlen * spec_.info.width * sizeof(float);
+    return std::max<std::size_t>(1, row_bytes_ / window);
+  }
+  std::size_t steps() const override { return spec_.info.layers; }
+
+  bool run(std::span<const std::vector<text::TokenId>> windows, std::size_t from,
+           std::span<Matrix> hidden, ThreadPool& pool, AfterStep after) override {
+    std::vector<Matrix> rows;
+    for (const auto& window : windows) {
+      rows.emplace_back(window.size() - 1, spec_.info.width);
+      model_->embed(without_last(window), rows.back().view(), pool);
+    }
+    for (std::size_t layer = 0; layer < spec_.info.layers; ++layer) {
+      model_->enter(layer);
+      learn(layer);
+      for (Matrix& each : rows) {
+        model_->run(each.view(), pool);
+        if (!after()) return false;
+      }
+    }
+    for (std::size_t w = 0; w < rows.size(); ++w) {
+      const auto wanted = rows[w].view().rows_from(from, rows[w].rows() - from);
+      hidden[w].resize(wanted.rows(), wanted.cols());
+      for (std::size_t r = 0; r < wanted.rows(); ++r)
+        std::ranges::copy(wanted.row(r), hidden[w].row(r).begin());
+      rows[w] = {};
+      model_->finish(hidden[w].view(), pool);
+    }
+    return true;
+  }
+
+  void logits(MatrixView<const float> hidden, MatrixView<float> logits,
+              ThreadPool& pool) const override {
+    model_->logits(hidden, logits, pool);
+  }
+  const ModelFacts& facts() const override { return facts_; }
+
+ private:
+  /// What its sites are, when the layer is there for the first time.
+  void learn(std::size_t layer) {
+    const auto [first, end] = spec_.sites_of(layer);
+    for (std::size_t s = first; s < end; ++s)
+      if (facts_.sites.size() == s)
+        facts_.sites.push_back(facts_of(spec_.sites[s], model_->site(s)));
+    facts_.resident_bytes =
+        std::max<std::uint64_t>(facts_.resident_bytes, model_->resident_bytes());
+  }
+
+  const model::ModelSpec spec_;
+  const model::WeightReader weights_;
+  std::size_t row_bytes_;
+  std::unique_ptr<model::LayerwiseModel> model_;
+  ModelFacts facts_;
+};
+
+}  // namespace
+
+std::unique_ptr<EvaluatedModel> evaluate_whole(const model::Model& model) {
+  return std::make_unique<WholeModel>(model);
+}
+
+std::unique_ptr<EvaluatedModel> evaluate_by_layer(const io::Checkpoint& checkpoint, Isa isa,
+                                                  std::size_t row_bytes, Progress& progress) {
+  return std::make_unique<LayerwiseEvaluation>(checkpoint, isa, row_bytes, progress);
+}
+
+bool fits_whole(std::uint64_t parameters, std::uint64_t memory) {
+  return parameters * sizeof(float) <= memory;
+}
+
+std::vector<std::unique_ptr<EvaluatedModel>> open_evaluated(
+    std::span<const io::Checkpoint* const> checkpoints, std::uint64_t memory, Isa isa,
+    ThreadPool& pool, Progress& progress) {
+  std::uint64_t parameters = 0;
+  for (const io::Checkpoint* each : checkpoints)
+    parameters += model::read_spec(*each).info.parameters;
+  const bool whole = fits_whole(parameters, memory);
+  if (!whole)
+    progress.note(
+        fmt::format("{:.1f} GiB of float32 weights are more than the {:.1f} GiB of "
+                    "--memory: evaluating layer by layer",
+                    static_cast<double>(parameters * sizeof(float)) / (1U << 30U),
+                    static_cast<double>(memory) / (1U << 30U)));
+  // Half of the memory is left to embeddings, heads and the layer at hand.
+  const std::size_t rows = memory / 2 / checkpoints.size();
+  std::vector<std::unique_ptr<EvaluatedModel>> models;
+  for (const io::Checkpoint* each : checkpoints) {
+    if (whole)
+      models.push_back(std::make_unique<WholeModel>(model::load_model(*each, isa, pool, progress)));
+    else
+      models.push_back(evaluate_by_layer(*each, isa, rows, progress));
+  }
+  return models;
+}
+
+std::uint64_t memory_to_spare() { return available_memory() / 4 * 3; }
+
+}  // namespace tender::eval
