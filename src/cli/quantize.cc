@@ -71,6 +71,10 @@ class Quantize : public Command {
     app.add_option("--float-dtype", float_dtype_,
                    "Type of matrices that stay float: f16, bf16 or f32")
         ->capture_default_str();
+    app.add_option("--head-bits", head_bits_,
+                   "Bits of the LM head: 8 (least memory to read for a token at next to no loss), "
+                   "4, or 0 to leave it float")
+        ->capture_default_str();
     app.add_flag("--replace-invalid", replace_invalid_, "Read bytes that are not UTF-8 as U+FFFD");
     app.add_flag("--restart", restart_,
                  "Start over; without it, a run that was interrupted goes on where it was");
@@ -119,6 +123,7 @@ class Quantize : public Command {
     request.recipe.method = method_;
     request.recipe.options = options_of(quant::method(method_)).dump();
     request.recipe.float_type = float_dtype(float_dtype_);
+    request.recipe.head_bits = head_bits_;
     if (calibration_) request.calibration = *calibration_;
     if (load_calibration_) request.load_calibration = *load_calibration_;
     if (save_calibration_) request.save_calibration = *save_calibration_;
@@ -184,6 +189,7 @@ class Quantize : public Command {
     json["source"] = whole.at("source");
     json["calibration"] = whole.at("calibration");
     json["layers"] = whole.at("layers");
+    json["head"] = whole.at("head");
     return json;
   }
 
@@ -197,6 +203,7 @@ class Quantize : public Command {
   std::optional<std::string> load_calibration_;
   compress::CalibrationWindows windows_;
   std::string float_dtype_ = "f16";
+  int head_bits_ = 0;
   bool replace_invalid_ = false;
   bool restart_ = false;
   bool force_ = false;

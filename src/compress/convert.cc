@@ -34,6 +34,7 @@ class Weights {
       if (reader_.is_quantized(site))
         for (std::size_t l = 0; l < site.linears.size(); ++l)
           packed_[site.linears[l] + ".weight"] = {&site, l};
+    if (reader_.is_quantized(spec.head)) packed_["lm_head.weight"] = {&spec.head, 0};
   }
 
   bool has(const std::string& name) const { return packed_.contains(name) || reader_.has(name); }
@@ -80,6 +81,17 @@ class Weights {
   std::unique_ptr<quant::PackedSite> site_;
   Matrix slice_;
 };
+
+constexpr const char* kHead = "lm_head.weight";
+
+/// A head that was quantized says something else than the embedding that it was tied to.
+void untie_head(model::ModelSpec& spec) {
+  OrderedJson config = OrderedJson::parse(spec.config_json);
+  config["tie_word_embeddings"] = false;
+  spec.config_json = config.dump();
+  const quant::SiteShape& shape = spec.head.shape;
+  spec.tensors.push_back({kHead, "", {shape.outs.front(), shape.in}});
+}
 
 std::uint16_t encode(DType type, float value) {
   return type == DType::f16 ? float_to_half(value) : float_to_bf16(value);
@@ -222,8 +234,9 @@ ConvertReport convert(const io::Checkpoint& checkpoint, const ConvertRequest& re
           "convert writes float32, float16 or bfloat16");
   refuse_source(request.output, checkpoint);
   check_writable(request.output, request.overwrite);
-  const model::ModelSpec spec = model::read_spec(checkpoint);
+  model::ModelSpec spec = model::read_spec(checkpoint);
   Weights weights(checkpoint, spec, request.transform);
+  if (spec.info.tied_head && weights.has(kHead)) untie_head(spec);
   ConvertReport report;
   const auto texts = text_files(checkpoint, report);  // a tokenizer that is refused costs no hours
   report.type = request.type

@@ -96,8 +96,9 @@ void put_converted(MatrixView<const float> rows, Convert convert,
 }  // namespace
 
 std::vector<std::string> remaining_float(const model::ModelSpec& spec,
-                                         const model::WeightReader& weights) {
-  const std::set<std::string> quantized = quantized_weights(spec);
+                                         const model::WeightReader& weights, bool quantized_head) {
+  std::set<std::string> quantized = quantized_weights(spec);
+  if (quantized_head && !spec.info.tied_head) quantized.insert(spec.head_weight);
   std::vector<std::string> names;
   for (const model::TensorSpec& tensor : spec.tensors)
     if (!quantized.contains(tensor.name) && weights.has(tensor.name)) names.push_back(tensor.name);

@@ -13,9 +13,10 @@ namespace tender::compress {
 constexpr DType kFloatTypes[] = {DType::f16, DType::bf16, DType::f32};
 
 /// Names of all float tensors that a quantized model keeps: those of no quantized linear layer's
-/// weight, in the order of the architecture.
+/// weight, in the order of the architecture. The embedding stays, also where the head that is tied
+/// to it does not.
 std::vector<std::string> remaining_float(const model::ModelSpec& spec,
-                                         const model::WeightReader& weights);
+                                         const model::WeightReader& weights, bool quantized_head);
 
 /// Reads every tensor once and refuses what could not be stored or quantized later, before hours of
 /// work.

@@ -30,6 +30,16 @@ using Clock = std::chrono::steady_clock;
 constexpr const char* kPartsPrefix = "parts/";
 constexpr const char* kSeenPrefix = "seen/";
 
+constexpr const char* kHeadMethod = "rtn";
+
+Json head_options(int bits) {
+  if (bits == 8) return {{"weight_bits", 8}};
+  return {{"weight_bits", bits},
+          {"weight_granularity", "multiplier"},
+          {"group_size", 64},
+          {"weight_scale", "mse"}};
+}
+
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
@@ -179,7 +189,7 @@ class Run : public SiteKeeper {
       all += report_.files.back().sha256 + "\n";
     }
     source_hash_ = sha256_hex(all);
-    kept_ = remaining_float(spec_, weights_);
+    kept_ = remaining_float(spec_, weights_, request_.recipe.head_bits != 0);
     for (const model::TensorSpec& tensor : spec_.tensors)
       if (weights_.has(tensor.name))
         report_.source_bytes += weights_.stored(tensor.name).bytes.size();
@@ -227,6 +237,7 @@ class Run : public SiteKeeper {
   Fingerprint run_fingerprint() const {
     Fingerprint run = fingerprint(text_ && wants_text_ ? &*text_ : nullptr);
     run["options"] = report_.options;
+    run["head bits"] = std::to_string(request_.recipe.head_bits);
     run["tender"] = request_.tool_version;  // another version may choose other codes
     if (request_.load_calibration)
       run["stored calibration"] = sha256_of_file(*request_.load_calibration);
@@ -246,6 +257,9 @@ class Run : public SiteKeeper {
     OutputDirectory directory(request_.output, request_.overwrite);
     std::vector<io::TensorToWrite> tensors;
     collect_layers(tensors);
+    StoredParts head;
+    if (request_.recipe.head_bits != 0) quantize_head(head);
+    head.list(tensors);
     for (const std::string& name : kept_)
       tensors.push_back(float_tensor(weights_, name, request_.recipe.float_type));
     const auto written = io::write_safetensors(directory.path(), std::move(tensors),
@@ -279,6 +293,29 @@ class Run : public SiteKeeper {
     report_.quantized_bytes = journal_->bytes(kPartsPrefix);
   }
 
+  /// It needs no calibration, so it is made when everything else is there.
+  void quantize_head(StoredParts& parts) {
+    progress_.update(1, 1, "quantizing lm_head");
+    const auto start = Clock::now();
+    const model::SiteSpec& site = spec_.head;
+    const quant::MethodEntry& method = quant::method(kHeadMethod);
+    const auto quantizer = method.quantizer(head_options(request_.recipe.head_bits), site.shape);
+    const Matrix weights = weights_.matrix(spec_.head_weight);
+    const MatrixView<const float> view = weights.view();
+    const auto packed = quantizer->quantize({&view, 1}, pool_);
+    const std::size_t bytes = save_site(*packed, site, parts).front();
+    report_.head = {.name = site.name,
+                    .site = site.name,
+                    .rows = packed->describe(),
+                    .source = std::string(to_string(weights_.stored(spec_.head_weight).type)),
+                    .out = site.shape.outs.front(),
+                    .in = site.shape.in,
+                    .bytes = bytes,
+                    .relative_error = relative_error(*packed, 0, view),
+                    .seconds = seconds_since(start)};
+    weights_.release(spec_.head_weight);
+  }
+
   std::string config() const {
     const DType type = request_.recipe.float_type;
     OrderedJson config = OrderedJson::object();
@@ -293,7 +330,16 @@ class Run : public SiteKeeper {
                                      {"format_version", 1},
                                      {"options", OrderedJson::parse(report_.options)},
                                      {"layers", OrderedJson::object()},
-                                     {"ignore", OrderedJson::array({"lm_head"})}};
+                                     {"ignore", OrderedJson::array()}};
+    OrderedJson& quantization = config["quantization_config"];
+    if (request_.recipe.head_bits == 0) {
+      quantization["ignore"].push_back(spec_.head.name);
+    } else {
+      OrderedJson head = {{"method", kHeadMethod}};
+      head.update(OrderedJson::parse(
+          quant::method(kHeadMethod).resolve(head_options(request_.recipe.head_bits)).dump()));
+      quantization["layers"][spec_.head.name] = std::move(head);
+    }
     return to_text(config, 2) + "\n";
   }
 
@@ -367,6 +413,13 @@ void validate(const QuantizeRequest& request) {
     fail(ErrorKind::invalid_argument,
          {.code = "FLOAT_DTYPE", .item = "float-dtype", .expected = "f16, bf16 or f32"},
          "--float-dtype takes f16, bf16 or f32");
+  if (const int bits = request.recipe.head_bits; bits != 0 && bits != 4 && bits != 8)
+    fail(ErrorKind::invalid_argument,
+         {.code = "HEAD_BITS",
+          .item = "head-bits",
+          .found = std::to_string(bits),
+          .expected = "8, 4, or 0 for a float head"},
+         "--head-bits {}: expected 8, 4, or 0 for a float head", bits);
   if (request.calibration) validate(request.windows);
   if (request.save_calibration && weakly(*request.save_calibration) == weakly(request.output))
     fail(ErrorKind::invalid_argument,

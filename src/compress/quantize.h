@@ -20,6 +20,9 @@ struct Recipe {
   std::string method;
   std::string options = "{}";     ///< of the method, as JSON; what is not named has its default
   DType float_type = DType::f16;  ///< of matrices that stay float; vectors are always float32
+  /// Of the LM head: 8, 4, or 0 for a float one. Its weights are rounded to nearest, a scale per
+  /// output and at 4 bits a multiplier per 64 inputs; its rows to 8 bits, a step per token.
+  int head_bits = 0;
 };
 
 struct QuantizeRequest {
@@ -42,7 +45,7 @@ void refuse_source(const std::filesystem::path& output, const io::Checkpoint& ch
 /// Refuses what is wrong with a request whatever the model is.
 /// @throws Error invalid_argument: METHOD_UNKNOWN, OPTION_…, CALIBRATION_NEEDED,
 /// CALIBRATION_CONFLICT,
-///         SAMPLES, SEQLEN, FLOAT_DTYPE
+///         SAMPLES, SEQLEN, FLOAT_DTYPE, HEAD_BITS
 void validate(const QuantizeRequest& request);
 
 /// Quantizes the linear layers of a model and writes a Hugging Face style directory, which appears

@@ -154,6 +154,7 @@ OrderedJson report_json(const Report& report, std::string_view tool_version) {
                  {"threads", report.threads},
                  {"peak_rss_bytes", report.peak_resident_bytes}};
   json["layers"] = std::move(layers);
+  json["head"] = report.head ? layer_json(*report.head, report) : OrderedJson();
   json["tensors"] = report.tensors;
   return json;
 }
@@ -169,6 +170,9 @@ std::string model_card(const Report& report) {
       report.layers.size(), report.architecture, report.method, report.bits_per_weight(),
       report.float_type, mebibytes(report.stored_bytes), report.bits_per_weight_model(),
       mebibytes(report.source_bytes));
+  if (report.head)
+    card += fmt::format("The LM head holds codes as well, {:.3f} bits per weight.\n\n",
+                        report.head->bits_per_weight());
   card += fmt::format(
       "## Source\n\nQuantized: {}. Kept float: {}.\n\n| file | bytes | SHA-256 |\n|---|---|---|\n",
       listed_types(report.quantized_from, "matrix", "matrices"),

@@ -55,6 +55,7 @@ struct Report {
   std::string calibration;  ///< as JSON, or empty
   // result
   std::vector<LayerReport> layers;
+  std::optional<LayerReport> head;             ///< where it was quantized
   std::size_t quantized_bytes = 0;             ///< of all packed parts, what sites share included
   std::uint64_t stored_bytes = 0;              ///< of the weight files
   std::map<std::string, std::string> tensors;  ///< stored tensor → XXH3

@@ -63,6 +63,7 @@ class LayerwiseEvaluation final : public EvaluatedModel {
         model_(model::load_layerwise(checkpoint, spec_, weights_, isa, progress)) {
     facts_.info = spec_.info;
     facts_.layerwise = true;
+    if (model_->head() != nullptr) facts_.head = head_facts(*model_->head());
   }
 
   const model::ModelInfo& info() const override { return spec_.info; }

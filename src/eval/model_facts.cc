@@ -38,10 +38,16 @@ SiteFacts facts_of(const model::SiteSpec& spec, const quant::PackedSite& site) {
           site.activation_bits()};
 }
 
+SiteFacts head_facts(const quant::PackedSite& head) {
+  return {"lm_head", std::string(head.method()), head.kernel(), head.bytes(),
+          head.activation_bits()};
+}
+
 ModelFacts facts_of(const model::Model& model) {
-  ModelFacts facts{model.info(), {}, model.resident_bytes()};
+  ModelFacts facts{model.info(), {}, {}, model.resident_bytes()};
   for (std::size_t s = 0; s < model.sites().size(); ++s)
     facts.sites.push_back(facts_of(model.sites()[s], model.site(s)));
+  if (model.head() != nullptr) facts.head = head_facts(*model.head());
   return facts;
 }
 
@@ -58,6 +64,7 @@ OrderedJson kernels_of(const ModelFacts& facts) {
     append_once(names, site.kernel, "; ");
     kernels[site.kind] = names;
   }
+  if (facts.head) kernels[facts.head->kind] = facts.head->kernel;
   return kernels;
 }
 
@@ -90,6 +97,10 @@ ModelSize size_of(const io::Checkpoint& checkpoint, const ModelFacts& facts) {
     return 8.0 * static_cast<double>(in_bytes) / static_cast<double>(count);
   };
   size.bits_per_weight = bits_per(bytes, numbers);
+  const quant::SiteShape& head = model.head.shape;
+  size.head_bits_per_weight =
+      bits_per(facts.head ? facts.head->bytes : weights.stored(model.head_weight).bytes.size(),
+               std::uint64_t{head.in} * head.outs.front());
   size.bits_per_weight_model = bits_per(stored, model.info.parameters);
   size.bits_per_activation = activation_bits / channels;
   return size;
@@ -99,6 +110,7 @@ OrderedJson to_json(const ModelSize& size) {
   return {{"file_bytes", size.file_bytes},
           {"bits_per_weight", size.bits_per_weight},
           {"bits_per_weight_model", size.bits_per_weight_model},
+          {"head_bits_per_weight", size.head_bits_per_weight},
           {"bits_per_activation", size.bits_per_activation}};
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,11 +21,13 @@ struct SiteFacts {
   double activation_bits = 0;
 };
 SiteFacts facts_of(const model::SiteSpec& spec, const quant::PackedSite& site);
+SiteFacts head_facts(const quant::PackedSite& head);
 
 /// What there is to say of a model that was loaded.
 struct ModelFacts {
   model::ModelInfo info;
   std::vector<SiteFacts> sites;      ///< in order of evaluation
+  std::optional<SiteFacts> head;     ///< where it is quantized
   std::uint64_t resident_bytes = 0;  ///< weights in memory, at their highest
   bool layerwise = false;            ///< one layer was in memory at a time
 };
@@ -41,6 +44,7 @@ OrderedJson kernels_of(const ModelFacts& facts);
 struct ModelSize {
   std::uint64_t file_bytes = 0;      ///< of all its files
   double bits_per_weight = 0;        ///< of its linear layers, all their parts and what sites share
+  double head_bits_per_weight = 0;   ///< of the LM head, which bits_per_weight leaves out
   double bits_per_weight_model = 0;  ///< all stored tensors over all parameters
   /// Of the rows that enter its linear layers, weighted by their widths: PackedSite's
   /// activation_bits().

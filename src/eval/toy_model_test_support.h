@@ -59,6 +59,7 @@ class ToyModel : public model::Model {
   const model::ModelInfo& info() const override { return info_; }
   std::span<const model::SiteSpec> sites() const override { return {}; }
   const quant::PackedSite& site(std::size_t) const override { std::abort(); }
+  const quant::PackedSite* head() const override { return nullptr; }
   std::unique_ptr<model::Sequence> sequence(std::size_t context) const override {
     return std::make_unique<ToySequence>(context);
   }

@@ -23,6 +23,10 @@ std::vector<SiteDescription> describe_sites(const io::Checkpoint& checkpoint,
       sites.push_back({site.name, found->second.method,
                        quant::method_of_checkpoint(found->second.method, "config.json")
                            .describe(PartReader(parts, site.name))});
+  if (const auto found = quantized.find(spec.head.name); found != quantized.end())
+    sites.push_back({spec.head.name, found->second.method,
+                     quant::method_of_checkpoint(found->second.method, "config.json")
+                         .describe(PartReader(parts, spec.head.name))});
   return sites;
 }
 

@@ -62,7 +62,11 @@ struct ModelSpec {
   std::string
       config_json;  ///< config.json of an equal Hugging Face directory, no quantization_config
   std::vector<TensorSpec> tensors;
-  std::vector<SiteSpec> sites;  ///< in order of evaluation, as many in each layer; no LM head
+  std::vector<SiteSpec> sites;  ///< in order of evaluation, as many in each layer
+  /// The LM head, "lm_head". It is quantized only where the checkpoint names it, with a method of
+  /// its own; where it is tied, the embedding stays beside what was made of it.
+  SiteSpec head;
+  std::string head_weight;  ///< tensor that the head is: the embedding where they are tied
 
   /// Sites [first, end) are those of a layer.
   struct Range {
@@ -86,7 +90,7 @@ struct SiteDescription {
   std::string method;
   std::string rows;  ///< how its rows are rounded: "row-scaled, 8 groups"
 };
-/// All quantized sites in order of evaluation.
+/// All quantized sites in order of evaluation, the head last.
 /// @throws Error as read_spec(), corrupt_file (QC_…, CK_PART_…) where a site is damaged
 std::vector<SiteDescription> describe_sites(const io::Checkpoint& checkpoint,
                                             const ModelSpec& spec);
@@ -153,6 +157,8 @@ class Model {
   virtual const ModelInfo& info() const = 0;
   virtual std::span<const SiteSpec> sites() const = 0;
   virtual const quant::PackedSite& site(std::size_t index) const = 0;
+  /// The head, if it is quantized; else null.
+  virtual const quant::PackedSite* head() const = 0;
   /// @param context  most tokens it will ever hold
   /// @throws Error invalid_input (CONTEXT) above what the architecture can place (learned
   /// positions)
@@ -200,6 +206,8 @@ class LayerwiseModel {
                    std::optional<std::size_t> until = std::nullopt) const = 0;
   /// A site of the layer that was entered.
   virtual const quant::PackedSite& site(std::size_t index) const = 0;
+  /// The head, if it is quantized; else null.
+  virtual const quant::PackedSite* head() const = 0;
   /// Memory of the weights that are there, the layer that was entered among them.
   virtual std::size_t resident_bytes() const = 0;
   /// What stands between the last layer and the head, in place. @param rows  [tokens, width]

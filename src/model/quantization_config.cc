@@ -121,7 +121,7 @@ bool holds(const Names& names, const SiteSpec& site) {
 }
 
 void check_names(const std::set<std::string>& names, const ModelSpec& spec, const char* item) {
-  std::set<std::string> known = {"lm_head"};
+  std::set<std::string> known = {spec.head.name};
   for (const SiteSpec& site : spec.sites) {
     known.insert(site.name);
     known.insert(site.linears.begin(), site.linears.end());
@@ -163,6 +163,9 @@ std::map<std::string, SiteMethod> read_quantization_config(const Json& config,
     if (holds(ignored, site)) continue;
     sites.emplace(site.name, holds(overrides, site) ? override_of(site, overrides) : usual);
   }
+  // The head is quantized where it is named, not because the layers are.
+  if (holds(overrides, spec.head) && !holds(ignored, spec.head))
+    sites.emplace(spec.head.name, override_of(spec.head, overrides));
   return sites;
 }
 

@@ -21,6 +21,8 @@ struct SiteMethod {
 ///       "layers": { "<site or module>": { "method": "rtn", …options } }, "ignore": ["<site or
 ///       module>"] }
 ///
+/// The head, "lm_head", is quantized only if `layers` names it.
+///
 /// @return site name → method, for the sites that are quantized; empty if the config has no such
 /// key
 /// @throws Error unsupported (QC_METHOD, CK_VERSION), corrupt_file (QC_KEY)

@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/contracts.h"
 #include "base/error.h"
 #include "model/architecture.h"
 #include "model/archs.h"
@@ -130,6 +132,18 @@ std::uint64_t parameters(const ModelSpec& spec, const std::string& file) {
   return sum;
 }
 
+constexpr std::string_view kEmbedding = "embed_tokens.weight";
+
+/// Rows of the head are those of the embedding's width, in every architecture so far.
+void describe_head(ModelSpec& spec) {
+  const auto table = std::ranges::find_if(
+      spec.tensors, [](const TensorSpec& tensor) { return tensor.name.ends_with(kEmbedding); });
+  require(table != spec.tensors.end() && table->shape.size() == 2,
+          "an architecture has an embedding");
+  spec.head = {"lm_head", {"lm_head"}, {table->shape[1], {table->shape[0]}, false, false}};
+  spec.head_weight = spec.info.tied_head ? table->name : "lm_head.weight";
+}
+
 }  // namespace
 
 ModelSpec read_spec(const io::Checkpoint& checkpoint) {
@@ -140,6 +154,7 @@ ModelSpec read_spec(const io::Checkpoint& checkpoint) {
     config.erase("quantization_config");
     spec.config_json = to_text(config, 2) + "\n";
     spec.info.parameters = parameters(spec, "config.json");
+    describe_head(spec);
     return spec;
   }
   const std::string& file = checkpoint.gguf()->file();
@@ -147,6 +162,7 @@ ModelSpec read_spec(const io::Checkpoint& checkpoint) {
   ModelSpec spec = spec_of_gguf(arch, config, file);
   spec.config_json = config.dump(2) + "\n";
   spec.info.parameters = parameters(spec, file);
+  describe_head(spec);
   if (!gguf_name(arch, checkpoint.gguf()->string("general.architecture"))->interleaved_rotary)
     for (TensorSpec& tensor : spec.tensors) tensor.rotary_heads = 0;
   return spec;

@@ -55,6 +55,7 @@ struct WeightReader::Impl {
     for (const SiteSpec& site : spec.sites)
       if (quantized.contains(site.name))
         for (const std::string& linear : site.linears) packed.insert(linear + ".weight");
+    if (quantized.contains(spec.head.name) && !spec.info.tied_head) packed.insert(spec.head_weight);
     std::set<const TensorInfo*> claimed = claim(spec, packed);
     check_tied_head(spec, claimed);
     index_parts(spec, claimed);
@@ -187,6 +188,7 @@ struct WeightReader::Impl {
         owners.insert(site.name);
         owners.insert(site.linears.begin(), site.linears.end());
       }
+    if (quantized.contains(spec.head.name)) owners.insert(spec.head.name);
     for (const TensorInfo& tensor : checkpoint.tensors().tensors()) {
       const auto dot = tensor.name.rfind('.');
       if (dot == std::string::npos || claimed.contains(&tensor)) continue;

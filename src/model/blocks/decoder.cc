@@ -101,7 +101,7 @@ Decoder::Decoder(const ModelSpec& spec, const std::string& embedding, const Weig
                  Isa isa, Residency residency, Progress& progress)
     : spec_(spec),
       kernels_(kernels::best_float_kernels(isa)),
-      embedding_(weights, embedding, "lm_head.weight", spec.info.tied_head, *kernels_.gemm),
+      embedding_(spec, weights, embedding, *kernels_.gemm, isa),
       sites_(residency == Residency::all ? load_sites(spec, weights, isa, progress)
                                          : std::vector<LoadedSite>(spec.sites.size())),
       score_scale_(static_cast<float>(1 / std::sqrt(static_cast<double>(spec.info.head_width)))),

@@ -62,6 +62,7 @@ class Decoder : public Model, public LayerwiseModel {
   const ModelInfo& info() const override { return spec_.info; }
   std::span<const SiteSpec> sites() const override { return spec_.sites; }
   const quant::PackedSite& site(std::size_t index) const override { return *sites_[index].packed; }
+  const quant::PackedSite* head() const override { return embedding_.head(); }
   std::unique_ptr<Sequence> sequence(std::size_t context) const override;
   void forward(std::span<const BatchItem> batch, Matrix& hidden, ThreadPool& pool,
                SiteObserver* observer) const override;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/contracts.h"
+#include "base/error.h"
 
 namespace tender::model {
 namespace {
@@ -37,14 +38,31 @@ void StoredRows::read(std::size_t row, std::span<float> out) const {
   io::rows_to_float32(tensor_, row, 1, out);
 }
 
-Embedding::Embedding(const WeightReader& weights, const std::string& table, const std::string& head,
-                     bool tied, const kernels::GemmF32Kernel& kernel)
-    : kernel_(kernel), head_(read_panels(weights, tied ? table : head)) {
-  if (!tied) table_.emplace_back(weights, table);
+Embedding::Embedding(const ModelSpec& spec, const WeightReader& weights, const std::string& table,
+                     const kernels::GemmF32Kernel& kernel, Isa isa)
+    : kernel_(kernel), width_(spec.head.shape.in) {
+  if (weights.is_quantized(spec.head)) {
+    packed_ = weights.packed(spec.head);
+    if (packed_->inputs() != quant::InputRounding::none &&
+        packed_->inputs() != quant::InputRounding::by_row)
+      fail(ErrorKind::corrupt_file,
+           {.code = "QC_KEY",
+            .file = "config.json",
+            .item = "quantization_config.layers.lm_head",
+            .found = packed_->describe(),
+            .expected = "rows that are rounded on their own",
+            .hint = "the checkpoint is damaged or was edited; quantize again"},
+           "the head's rows are rounded by position, which rows before the head do not have");
+    packed_->prepare(isa);
+  } else {
+    panels_ = read_panels(weights, spec.head_weight);
+  }
+  if (packed_ != nullptr || !spec.info.tied_head) table_.emplace_back(weights, table);
 }
 
 std::size_t Embedding::bytes() const {
-  return head_.bytes() + (table_.empty() ? 0 : table_.front().bytes());
+  return panels_.bytes() + (packed_ == nullptr ? 0 : packed_->bytes()) +
+         (table_.empty() ? 0 : table_.front().bytes());
 }
 
 void Embedding::embed(std::span<const TokenId> tokens, MatrixView<float> rows) const {
@@ -53,7 +71,7 @@ void Embedding::embed(std::span<const TokenId> tokens, MatrixView<float> rows) c
   for (std::size_t t = 0; t < tokens.size(); ++t) {
     const auto token = static_cast<std::size_t>(tokens[t]);
     if (table_.empty())
-      head_.take(token, rows.rows_from(t, 1));
+      panels_.take(token, rows.rows_from(t, 1));
     else
       table_.front().read(token, rows.row(t));
   }
@@ -61,7 +79,10 @@ void Embedding::embed(std::span<const TokenId> tokens, MatrixView<float> rows) c
 
 void Embedding::logits(MatrixView<const float> hidden, MatrixView<float> logits,
                        ThreadPool& pool) const {
-  kernels::gemm_f32(kernel_, hidden, head_, {}, logits, pool);
+  if (packed_ == nullptr) return kernels::gemm_f32(kernel_, hidden, panels_, {}, logits, pool);
+  const std::vector<std::int32_t> positions(hidden.rows(), 0);  // which the head does not look at
+  const quant::SiteOutput output{logits, {}};
+  packed_->matmul({hidden, positions}, {&output, 1}, pool);
 }
 
 }  // namespace tender::model

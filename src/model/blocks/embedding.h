@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "base/cpu.h"
 #include "kernels/gemm_f32/gemm_f32.h"
 #include "model/model.h"
 
@@ -26,16 +28,20 @@ class StoredRows {
   TensorInfo tensor_;
 };
 
-/// The token embedding and the head. Where they are tied there is one copy, float32 in the panels
-/// of the product, and a row of the embedding is gathered from it.
+/// The token embedding and the head. Where they are tied and float there is one copy, float32 in
+/// the panels of the product, and a row of the embedding is gathered from it. A quantized head
+/// stands beside the embedding as it is stored.
 class Embedding {
  public:
-  /// @param table, head  names of their tensors; the head's is not read if the two are tied
-  Embedding(const WeightReader& weights, const std::string& table, const std::string& head,
-            bool tied, const kernels::GemmF32Kernel& kernel);
+  /// @param table  name of the embedding's tensor
+  /// @throws Error corrupt_file (QC_KEY) for a quantized head whose rows depend on their positions
+  Embedding(const ModelSpec& spec, const WeightReader& weights, const std::string& table,
+            const kernels::GemmF32Kernel& kernel, Isa isa);
 
   /// Width of the embedding, not always that of the residual stream.
-  std::size_t width() const { return head_.shape().in; }
+  std::size_t width() const { return width_; }
+  /// null where the head is float
+  const quant::PackedSite* head() const { return packed_.get(); }
   std::size_t bytes() const;
   /// rows[t] = table[tokens[t]].  @param rows  [tokens, width]
   void embed(std::span<const TokenId> tokens, MatrixView<float> rows) const;
@@ -44,8 +50,10 @@ class Embedding {
 
  private:
   const kernels::GemmF32Kernel& kernel_;
-  kernels::PanelsF32 head_;
-  std::vector<StoredRows> table_;  ///< one, or none where the head is tied
+  std::size_t width_;
+  std::unique_ptr<quant::PackedSite> packed_;  ///< the head, or null where it is float
+  kernels::PanelsF32 panels_;                  ///< the head, or nothing where it is quantized
+  std::vector<StoredRows> table_;              ///< one, or none where panels_ are the embedding too
 };
 
 /// Packs a stored matrix for the float product, some rows at a time.
