@@ -60,7 +60,8 @@ TEST_F(HeadTest, ItIsLoadedWithItsMethodAndTheEmbeddingStays) {
       EXPECT_EQ(report.layers.size(), 2U * 7U) << "it is none of the layers";
       const auto loaded = load(folder_ / name);
       ASSERT_NE(loaded->head(), nullptr);
-      EXPECT_EQ(loaded->head()->method(), "rtn");
+      EXPECT_EQ(loaded->head()->method(), "tender");
+      EXPECT_EQ(loaded->head()->inputs(), quant::InputRounding::by_row);
       EXPECT_EQ(loaded->site(0).method(), "tender");
       const auto checkpoint = io::open_checkpoint(folder_ / name);
       EXPECT_NE(checkpoint->tensors().find("model.embed_tokens.weight"), nullptr);
@@ -134,9 +135,9 @@ TEST_F(HeadTest, RowsByPositionAreRefused) {
   with_head("out", 8, true);
   const fs::path path = folder_ / "out" / "config.json";
   Json config = Json::parse(read_text(path));
-  config["quantization_config"]["layers"]["lm_head"] = {{"method", "tender"}};
+  config["quantization_config"]["layers"]["lm_head"] = {{"method", "rtn"}};
   write_text(path, config.dump());
-  EXPECT_THROW(load(folder_ / "out"), Error) << "its parts are rtn's";
+  EXPECT_THROW(load(folder_ / "out"), Error) << "its parts are tender's";
   config["quantization_config"]["layers"].erase("lm_head");
   write_text(path, config.dump());
   EXPECT_THROW(load(folder_ / "out"), Error) << "parts that belong to nothing";

@@ -21,7 +21,7 @@ struct Recipe {
   std::string options = "{}";     ///< of the method, as JSON; what is not named has its default
   DType float_type = DType::f16;  ///< of matrices that stay float; vectors are always float32
   /// Of the LM head: 8, 4, or 0 for a float one. Its weights are rounded to nearest, a scale per
-  /// output and at 4 bits a multiplier per 64 inputs; its rows to 8 bits, a step per token.
+  /// output and at 4 bits a multiplier per 64 inputs; its rows as Tender's one-row mode does.
   int head_bits = 0;
 };
 
