@@ -6,6 +6,7 @@
 
 #include "base/cpu.h"
 #include "cli/command.h"
+#include "cli/run_options.h"
 #include "compress/source_name.h"
 #include "eval/model_facts.h"
 #include "eval/speed.h"
@@ -31,6 +32,7 @@ class Bench : public Command {
     app.add_option("-r,--repetitions", options_.repetitions, "Runs after the warm-up")
         ->capture_default_str();
     app.add_option("--seed", options_.seed, "Of the random prompt")->capture_default_str();
+    declare_run_options(app, run_);
     app.footer(
         "Medians of the runs, with the slowest and the fastest one. Example: tender bench "
         "model.gguf -p 512 -n 64 -t 2");
@@ -38,10 +40,11 @@ class Bench : public Command {
 
   void run(Context& context) override {
     eval::validate(options_);
+    model::validate(run_);
     const InterruptGuard guard;
     const auto checkpoint = io::open_checkpoint(model_);
     const auto model =
-        model::load_model(*checkpoint, host_isa(), context.pool(), context.progress());
+        model::load_model(*checkpoint, host_isa(), context.pool(), context.progress(), run_);
     const eval::SpeedResult result =
         eval::measure_speed(*model, options_, context.pool(), context.progress());
     context.end_progress();
@@ -66,6 +69,9 @@ class Bench : public Command {
     text += fmt::format("{} ({}), {} threads, {}\n", json["model"]["name"].get<std::string>(),
                         json["method"].get<std::string>(), json["threads"].get<std::size_t>(),
                         json["cpu"].get<std::string>());
+    text += fmt::format("  {:<20}{}, {} bytes of cache for each token\n", "attention",
+                        eval::attention_text(json["attention"]),
+                        json["cache_bytes_per_token"].get<std::size_t>());
     for (const auto& kernel : json["kernels"].items())
       text += fmt::format("  {:<20}{}\n", kernel.key(), kernel.value().get<std::string>());
     return text;
@@ -73,6 +79,7 @@ class Bench : public Command {
 
   std::string model_;
   eval::SpeedOptions options_;
+  model::RunOptions run_;
 };
 
 }  // namespace

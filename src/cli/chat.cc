@@ -42,7 +42,7 @@ class Chat : public Command {
 
   void run(Context& context) override {
     model::validate(options_.sampler);
-    Generator generator(model_, context);
+    Generator generator(model_, options_.run, context);
     Conversation talk(generator.tokenizer());
     generator.reserve(
         options_.context.value_or(std::min(kDefaultContext, generator.info().context)));

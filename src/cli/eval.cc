@@ -8,6 +8,7 @@
 #include "cli/command.h"
 #include "cli/eval_compare.h"
 #include "cli/eval_text.h"
+#include "cli/run_options.h"
 #include "compress/source_name.h"
 #include "eval/evaluated_model.h"
 #include "eval/model_facts.h"
@@ -25,6 +26,7 @@ class EvalPerplexity {
     app.add_option("model", model_, "GGUF file or Hugging Face directory")->required();
     text_.declare(app);
     memory_.declare(app);
+    declare_run_options(app, run_);
     app.footer(
         "Example: tender eval perplexity model.gguf --text wiki.test.raw --protocol llama.cpp");
   }
@@ -32,14 +34,16 @@ class EvalPerplexity {
   /// Text and tokens come before the weights, so that a wrong text is told at once.
   void run(Context& context) const {
     const eval::PerplexityOptions options = text_.validated();
+    model::validate(run_);
     const InterruptGuard guard;
     const auto checkpoint = io::open_checkpoint(model_);
     const eval::PerplexityPlan plan = eval::plan_perplexity(
         text_.read(options, context.progress()), *text::open_tokenizer(*checkpoint), options);
     const io::Checkpoint* const one[] = {checkpoint.get()};
-    const auto model = std::move(
-        eval::open_evaluated(one, memory_.bytes(), host_isa(), context.pool(), context.progress())
-            .front());
+    const auto model =
+        std::move(eval::open_evaluated(one, memory_.bytes(), host_isa(), context.pool(),
+                                       context.progress(), {&run_, 1})
+                      .front());
     const eval::PerplexityResult result =
         eval::run_perplexity(*model, plan, context.pool(), context.progress());
     context.end_progress();
@@ -65,6 +69,7 @@ class EvalPerplexity {
   std::string model_;
   TextOptions text_;
   MemoryOption memory_;
+  model::RunOptions run_;
 };
 
 class Eval : public Command {

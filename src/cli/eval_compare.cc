@@ -129,6 +129,9 @@ void EvalCompare::declare(CLI::App& app) {
   app.add_option("models", models_, "Models of the same tokenizer")->required();
   text_.declare(app);
   memory_.declare(app);
+  app.add_option("--kv-bits", run_.kv_bits,
+                 "Attention of the models, not of the base, in integers with a KV cache of 8 or 4 "
+                 "bits (default: as each was quantized)");
   app.footer(
       "Every ± of a difference is paired: that of the differences at the same tokens.\n"
       "Example: tender eval compare model.gguf model-w8a8 --text wiki.test.raw --protocol "
@@ -137,6 +140,7 @@ void EvalCompare::declare(CLI::App& app) {
 
 void EvalCompare::run(Context& context) const {
   const eval::PerplexityOptions options = text_.validated();
+  model::validate(run_);
   const InterruptGuard guard;
   std::vector<std::string> paths = {base_};
   paths.insert(paths.end(), models_.begin(), models_.end());
@@ -148,9 +152,15 @@ void EvalCompare::run(Context& context) const {
 
   std::vector<eval::NamedModel> models;
   std::vector<const io::Checkpoint*> checkpoints;
-  for (const Entry& entry : entries) checkpoints.push_back(entry.checkpoint.get());
+  std::vector<model::RunOptions> runs;
+  for (Entry& entry : entries) {
+    const bool base = &entry == &entries.front();
+    if (!base && run_.kv_bits) entry.name += fmt::format(", KV {} bits", *run_.kv_bits);
+    runs.push_back(base ? model::RunOptions{} : run_);
+    checkpoints.push_back(entry.checkpoint.get());
+  }
   auto opened = eval::open_evaluated(checkpoints, memory_.bytes(), host_isa(), context.pool(),
-                                     context.progress());
+                                     context.progress(), runs);
   for (std::size_t i = 0; i < entries.size(); ++i) {
     entries[i].model = std::move(opened[i]);
     models.push_back({entries[i].name, entries[i].model.get()});

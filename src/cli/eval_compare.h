@@ -19,6 +19,7 @@ class EvalCompare {
   std::vector<std::string> models_;
   TextOptions text_;
   MemoryOption memory_;
+  model::RunOptions run_;  ///< of the models, not of the base
 };
 
 }  // namespace tender::cli

@@ -46,10 +46,11 @@ class Generate : public Command {
 
   void run(Context& context) override {
     model::validate(options_.sampler);
+    model::validate(options_.run);
     if (!options_.most_tokens) options_.most_tokens = kDefaultTokens;
     const std::string prompt = file_.empty() ? prompt_ : read_prompt();
     const InterruptGuard guard;
-    Generator generator(model_, context);
+    Generator generator(model_, options_.run, context);
     const auto ids =
         generator.tokenizer().encode(prompt, {.add_special = true, .parse_special = !literal_});
     generator.reserve(room(ids.size(), generator.info().context));
@@ -62,9 +63,10 @@ class Generate : public Command {
     if (result.finish == Finish::context)
       context.progress().note(
           fmt::format("the context of {} tokens is full", generator.context_tokens()));
-    context.remark(statistics_line(result) + "\n");
+    context.remark(statistics_line(result, generator) + "\n");
     OrderedJson document = generation_json(result);
     document["context"] = generator.context_tokens();
+    document["cache_bytes"] = generator.cache_bytes();
     document["load_seconds"] = generator.load_seconds();
     document["peak_rss_bytes"] = peak_resident_bytes();
     context.emit(document);

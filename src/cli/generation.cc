@@ -10,6 +10,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "cli/run_options.h"
 #include "text/stream.h"
 
 namespace tender::cli {
@@ -52,6 +53,7 @@ void declare_generation(CLI::App& app, GenerationOptions& options,
   app.add_option("-n,--tokens", options.most_tokens, most_tokens_help)
       ->check(CLI::Range(1, 1 << 24));
   app.add_option("--context", options.context, context_help)->check(CLI::Range(1, 1 << 24));
+  declare_run_options(app, options.run);
   app.add_option("--temperature", s.temperature,
                  "0 takes the likeliest token (default); 1 samples as trained");
   app.add_option("--top-k", s.top_k,
@@ -90,13 +92,14 @@ std::optional<double> Generation::decode_tokens_per_second() const {
   return static_cast<double>(decoded()) / decode_seconds;
 }
 
-Generator::Generator(const std::string& path, Context& context) : context_(context) {
+Generator::Generator(const std::string& path, const model::RunOptions& run, Context& context)
+    : context_(context) {
   const auto start = Clock::now();
   checkpoint_ = io::open_checkpoint(path);
   for (const std::string& note : checkpoint_->notes()) context.progress().note(note);
   tokenizer_ = text::open_tokenizer(*checkpoint_);
   for (const std::string& note : tokenizer_->notes()) context.progress().note(note);
-  model_ = model::load_model(*checkpoint_, host_isa(), context.pool(), context.progress());
+  model_ = model::load_model(*checkpoint_, host_isa(), context.pool(), context.progress(), run);
   context.end_progress();
   refuse_evaluation_methods(*model_);
   allowed_.assign(info().vocabulary, 0);
@@ -207,7 +210,7 @@ Generation Generator::run(std::span<const text::TokenId> prompt, const Generatio
   return result;
 }
 
-std::string statistics_line(const Generation& r) {
+std::string statistics_line(const Generation& r, const Generator& generator) {
   const std::size_t read = r.prompt_tokens - r.reused_tokens;
   std::string line = fmt::format("prompt {} tokens", r.prompt_tokens);
   if (r.reused_tokens > 0) line += fmt::format(" ({} from the cache)", r.reused_tokens);
@@ -215,7 +218,8 @@ std::string statistics_line(const Generation& r) {
                       static_cast<double>(read) / std::max(r.prefill_seconds, 1e-9), r.ids.size());
   if (const auto speed = r.decode_tokens_per_second())
     line += fmt::format(", {:.1f} tokens/s", *speed);
-  line += fmt::format(" · peak memory {:.0f} MiB",
+  line += fmt::format(" · cache {:.1f} MiB · peak memory {:.0f} MiB",
+                      static_cast<double>(generator.cache_bytes()) / (1 << 20),
                       static_cast<double>(peak_resident_bytes()) / (1 << 20));
   return line + (r.finish == Finish::interrupted ? " · interrupted" : "");
 }

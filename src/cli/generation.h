@@ -21,6 +21,7 @@ namespace tender::cli {
 
 /// What `generate` and `chat` have in common on the command line.
 struct GenerationOptions {
+  model::RunOptions run;
   model::SamplerOptions sampler;
   std::optional<std::size_t> most_tokens;  ///< of one answer
   std::optional<std::size_t> context;      ///< prompt and answer together
@@ -63,7 +64,7 @@ class Generator {
  public:
   /// @throws Error as open_checkpoint, open_tokenizer and load_model; unsupported METHOD_EVAL_ONLY
   /// for a method whose rows depend on their neighbours
-  Generator(const std::string& path, Context& context);
+  Generator(const std::string& path, const model::RunOptions& run, Context& context);
 
   const text::Tokenizer& tokenizer() const { return *tokenizer_; }
   const model::ModelInfo& info() const { return model_->info(); }
@@ -100,7 +101,7 @@ class Generator {
 };
 
 /// One line for people: tokens, speeds, memory, why it ended.
-std::string statistics_line(const Generation& result);
+std::string statistics_line(const Generation& result, const Generator& generator);
 
 /// What both commands tell of a generation in JSON.
 OrderedJson generation_json(const Generation& result);

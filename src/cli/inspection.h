@@ -50,6 +50,7 @@ struct Inspection {
   std::vector<FileSize> files;
   std::uint64_t file_bytes = 0;
   std::optional<model::ModelInfo> model;
+  std::optional<model::AttentionBits> attention;  ///< nothing in float
   std::string architecture;   ///< as the file calls it, also where this build does not know it
   std::string model_problem;  ///< why there is no `model`, though there are tensors
   std::uint64_t parameters = 0;

@@ -125,6 +125,15 @@ void sites_text(std::string& out, const std::vector<model::SiteDescription>& sit
   }
 }
 
+/// "8 bits, KV cache of 4 bits, 6480 bytes for each token".
+std::string attention_text(const Inspection& inspection) {
+  const auto& bits = inspection.attention;
+  const std::string how =
+      bits ? fmt::format("{} bits, KV cache of {} bits", bits->rows, bits->cache) : "float";
+  return fmt::format("{}, {} bytes for each token", how,
+                     grouped(model::cache_bytes_per_token(*inspection.model, bits)));
+}
+
 void model_text(std::string& out, const model::ModelInfo& info) {
   field(out, "architecture",
         info.model_type == info.architecture
@@ -159,7 +168,10 @@ void facts_text(std::string& out, const Inspection& inspection) {
     field(out, "file",
           fmt::format("{}, {}{}{}", file.name, mib(file.bytes),
                       file.sha256.empty() ? "" : ", SHA-256 ", file.sha256));
-  if (inspection.model) model_text(out, *inspection.model);
+  if (inspection.model) {
+    model_text(out, *inspection.model);
+    field(out, "attention", attention_text(inspection));
+  }
   if (!inspection.model && !inspection.architecture.empty())
     field(out, "architecture", quote(inspection.architecture));
   if (!inspection.model_problem.empty())
@@ -211,6 +223,13 @@ OrderedJson to_json(const Inspection& inspection, const io::Checkpoint& checkpoi
                           {"file_bytes", inspection.file_bytes},
                           {"architecture", or_null(inspection.architecture)}};
   document["model"] = inspection.model ? model_json(*inspection.model) : OrderedJson();
+  document["attention"] = inspection.attention
+                              ? OrderedJson{{"bits", inspection.attention->rows},
+                                            {"kv_bits", inspection.attention->cache}}
+                              : OrderedJson();
+  if (inspection.model)
+    document["cache_bytes_per_token"] =
+        model::cache_bytes_per_token(*inspection.model, inspection.attention);
   document["model_problem"] = or_null(inspection.model_problem);
   document["parameters"] = inspection.parameters;
   document["bytes"] = inspection.tensor_bytes;

@@ -57,6 +57,12 @@ class Quantize : public Command {
     methods.pop_back();
     app.add_option("--method", method_, methods)->required();
     declare_options(app);
+    app.add_option("--attention-bits", attention_bits_,
+                   "Compute attention in integers, too: 8 or 4 bits; none computes it in float "
+                   "(default)");
+    app.add_option("--kv-bits", kv_bits_,
+                   "Bits of the KV cache of integer attention, 8 or 4 (default: --attention-bits; "
+                   "given alone, attention has 8 bits)");
     app.add_option("--calibration", calibration_,
                    "Text for calibration: plain text, or JSONL with a field \"text\"");
     app.add_option("--samples", windows_.samples, "Windows of the text to use")
@@ -124,6 +130,7 @@ class Quantize : public Command {
     request.recipe.options = options_of(quant::method(method_)).dump();
     request.recipe.float_type = float_dtype(float_dtype_);
     request.recipe.head_bits = head_bits_;
+    request.recipe.attention = attention();
     if (calibration_) request.calibration = *calibration_;
     if (load_calibration_) request.load_calibration = *load_calibration_;
     if (save_calibration_) request.save_calibration = *save_calibration_;
@@ -133,6 +140,24 @@ class Quantize : public Command {
         replace_invalid_ ? compress::InvalidText::replace : compress::InvalidText::refuse;
     request.tool_version = kToolVersion;
     return request;
+  }
+
+  static int bits_of(const char* flag, const std::string& text) {
+    if (text == "8") return 8;
+    if (text == "4") return 4;
+    fail(ErrorKind::invalid_argument,
+         {.code = "KV_BITS", .item = flag, .found = text, .expected = "8 or 4"},
+         "{} {}: expected 8 or 4", flag, quote(text));
+  }
+
+  std::optional<model::AttentionBits> attention() const {
+    model::AttentionBits bits;
+    if (attention_bits_ != "none")
+      bits.rows = bits.cache = bits_of("--attention-bits", attention_bits_);
+    else if (!kv_bits_)
+      return std::nullopt;
+    if (kv_bits_) bits.cache = bits_of("--kv-bits", *kv_bits_);
+    return bits;
   }
 
   Json options_of(const quant::MethodEntry& method) const {
@@ -198,6 +223,8 @@ class Quantize : public Command {
   std::string method_;
   std::map<std::string, std::optional<std::string>>
       values_;  ///< option of a method → text of its flag
+  std::string attention_bits_ = "none";
+  std::optional<std::string> kv_bits_;
   std::optional<std::string> calibration_;
   std::optional<std::string> save_calibration_;
   std::optional<std::string> load_calibration_;

@@ -54,6 +54,8 @@ class StoredCalibration {
   const Fingerprint& fingerprint() const { return fingerprint_; }
   /// Gives a quantizer what was seen at its site. @throws Error corrupt_file
   void load(const std::string& site, quant::SiteQuantizer& quantizer) const;
+  /// The parts of an owner. They live as long as this.
+  model::PartReader parts(const std::string& owner) const { return {index_, owner}; }
 
  private:
   MappedFile file_;

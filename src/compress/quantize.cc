@@ -28,6 +28,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 // In a journal, whose layers hold what becomes of the output and what becomes of the calibration.
 constexpr const char* kPartsPrefix = "parts/";
+constexpr const char* kAttentionPrefix = "attention/";
 constexpr const char* kSeenPrefix = "seen/";
 
 constexpr const char* kHeadMethod = "tender";
@@ -144,6 +145,17 @@ class Run : public SiteKeeper {
           output_sqnr(sample, weights[l], got[l].view());
   }
 
+  bool wants_attention() const override { return request_.recipe.attention.has_value(); }
+
+  void keep_attention(std::size_t layer, const AttentionRanges& ranges) override {
+    const std::string owner = model::kv_owner(spec_, layer);
+    StoredParts::Sink sink(parts_, kAttentionPrefix + owner);
+    model::save_kv_statics(ranges.settle(owner), spec_.info, sink);
+    if (!request_.save_calibration) return;
+    StoredParts::Sink seen(parts_, kSeenPrefix + owner);
+    ranges.save(seen);
+  }
+
   void end_layer(std::size_t layer) override {
     journal_->put(layer, parts_, layers_note(layers_));
     parts_ = {};
@@ -154,6 +166,7 @@ class Run : public SiteKeeper {
   void prepare() {
     report_.method = method_.name;
     report_.options = method_.resolve(Json::parse(request_.recipe.options)).dump();
+    report_.attention = request_.recipe.attention;
     report_.float_type = std::string(to_string(request_.recipe.float_type));
     report_.threads = pool_.threads();
     refuse_quantized();
@@ -222,7 +235,7 @@ class Run : public SiteKeeper {
   /// Where ranges and rows come from.
   void find_calibration() {
     const quant::MethodTraits traits = method_.traits(Json::parse(report_.options));
-    wants_text_ = traits.wants_moment || traits.wants_inputs;
+    wants_text_ = traits.wants_moment || traits.wants_inputs || wants_attention();
     if (request_.load_calibration) {
       Fingerprint expected = fingerprint(text_ ? &*text_ : nullptr);
       expected.erase("calibration.file");  // the text counts, not its name
@@ -234,6 +247,10 @@ class Run : public SiteKeeper {
           method_.name));
     } else if (text_) {
       report_.calibration = text_->describe().dump();
+    } else if (wants_attention()) {
+      progress_.note(
+          "attention is not calibrated: a text (--calibration) gives it biases and groups of "
+          "channels");
     }
   }
 
@@ -242,6 +259,8 @@ class Run : public SiteKeeper {
     Fingerprint run = fingerprint(text_ && wants_text_ ? &*text_ : nullptr);
     run["options"] = report_.options;
     run["head bits"] = std::to_string(request_.recipe.head_bits);
+    if (const auto& attention = request_.recipe.attention)
+      run["attention"] = fmt::format("{} bits, KV {} bits", attention->rows, attention->cache);
     run["tender"] = request_.tool_version;  // another version may choose other codes
     if (request_.load_calibration)
       run["stored calibration"] = sha256_of_file(*request_.load_calibration);
@@ -291,9 +310,8 @@ class Run : public SiteKeeper {
         ++report_.quantized_from[each.source];
         report_.layers.push_back(std::move(each));
       }
-    for (io::TensorToWrite& part : journal_->list(kPartsPrefix)) {
-      tensors.push_back(std::move(part));
-    }
+    for (const char* prefix : {kPartsPrefix, kAttentionPrefix})
+      for (io::TensorToWrite& part : journal_->list(prefix)) tensors.push_back(std::move(part));
     report_.quantized_bytes = journal_->bytes(kPartsPrefix);
   }
 
@@ -344,6 +362,8 @@ class Run : public SiteKeeper {
           quant::method(kHeadMethod).resolve(head_options(request_.recipe.head_bits)).dump()));
       quantization["layers"][spec_.head.name] = std::move(head);
     }
+    if (const auto& attention = request_.recipe.attention)
+      quantization["attention"] = {{"bits", attention->rows}, {"kv_bits", attention->cache}};
     return to_text(config, 2) + "\n";
   }
 
@@ -424,6 +444,9 @@ void validate(const QuantizeRequest& request) {
           .found = std::to_string(bits),
           .expected = "8, 4, or 0 for a float head"},
          "--head-bits {}: expected 8, 4, or 0 for a float head", bits);
+  if (const auto& attention = request.recipe.attention)
+    for (const int bits : {attention->rows, attention->cache})
+      model::validate(model::RunOptions{.kv_bits = bits});
   if (request.calibration) validate(request.windows);
   if (request.save_calibration && weakly(*request.save_calibration) == weakly(request.output))
     fail(ErrorKind::invalid_argument,

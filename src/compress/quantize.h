@@ -12,13 +12,16 @@
 #include "compress/calibration_text.h"
 #include "compress/report.h"
 #include "io/checkpoint.h"
+#include "model/model.h"
 
 namespace tender::compress {
 
 /// What to do to a model; recipes are data.
 struct Recipe {
   std::string method;
-  std::string options = "{}";     ///< of the method, as JSON; what is not named has its default
+  std::string options = "{}";  ///< of the method, as JSON; what is not named has its default
+  /// Of integer attention; nothing leaves it in float.
+  std::optional<model::AttentionBits> attention = std::nullopt;
   DType float_type = DType::f16;  ///< of matrices that stay float; vectors are always float32
   /// Of the LM head: 8, 4, or 0 for a float one. Its weights are rounded to nearest, a scale per
   /// output and at 4 bits a multiplier per 64 inputs; its rows as Tender's one-row mode does.

@@ -72,6 +72,9 @@ std::string options_table(const Report& report) {
     rows += fmt::format("| {} | {} |\n", option.key(),
                         value.is_string() ? value.get<std::string>() : value.dump());
   }
+  if (report.attention)
+    rows += fmt::format("| attention in integers | {} bits, KV cache {} bits |\n",
+                        report.attention->rows, report.attention->cache);
   return "| option | value |\n|---|---|\n" + rows;
 }
 
@@ -143,6 +146,9 @@ OrderedJson report_json(const Report& report, std::string_view tool_version) {
   json["recipe"] = {{"method", report.method},
                     {"options", OrderedJson::parse(report.options)},
                     {"float_dtype", report.float_type}};
+  if (report.attention)
+    json["recipe"]["attention"] = {{"bits", report.attention->rows},
+                                   {"kv_bits", report.attention->cache}};
   json["calibration"] =
       report.calibration.empty() ? OrderedJson() : OrderedJson::parse(report.calibration);
   json["totals"] = {{"quantized_weights", report.quantized_weights()},

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "model/model.h"
 #include "tensor/tensor_source.h"
 
 namespace tender::compress {
@@ -50,7 +51,8 @@ struct Report {
   std::map<std::string, std::size_t> kept_from;  ///< stored type → tensors that stay float
   // recipe
   std::string method;
-  std::string options;  ///< resolved, as JSON
+  std::string options;                              ///< resolved, as JSON
+  std::optional<model::AttentionBits> attention{};  ///< nothing: in float
   std::string float_type;
   std::string calibration;  ///< as JSON, or empty
   // result

@@ -54,6 +54,30 @@ TEST_F(ResumeTest, AnInterruptedRunGoesOnFromItsLastWholeLayerToTheSameBytes) {
   }
 }
 
+TEST_F(ResumeTest, WhatAttentionReachesIsKeptWithItsLayer) {
+  for (const char* method : {"tender", "gptq", "rtn"}) {
+    auto whole = request(std::string(method) + "-whole", method);
+    whole.recipe.attention = model::AttentionBits{8, 4};
+    auto again = whole;
+    again.output = folder_ / (std::string(method) + "-again");
+    run(whole);
+    interrupt(again);
+    run(again);
+    auto expected = files_of(whole.output);
+    auto got = files_of(again.output);
+    expected.erase("tender_report.json");
+    got.erase("tender_report.json");
+    EXPECT_EQ(got, expected) << method;
+  }
+  auto other = request("tender-again");
+  other.overwrite = Overwrite::replace;
+  other.recipe.attention = model::AttentionBits{8, 4};
+  fs::remove_all(other.output);
+  interrupt(other);
+  other.recipe.attention->cache = 8;
+  EXPECT_EQ(refused(other).code(), "RUN_OTHER");
+}
+
 // The process itself is killed, as an operator or the system does it: no destructor runs.
 TEST_F(ResumeTest, AProcessThatWasKilledIsContinuedToTheSameBytes) {
   const auto whole = request("whole", "gptq");

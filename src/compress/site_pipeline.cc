@@ -33,7 +33,9 @@ void trim_heap() {
 class Observer : public model::SiteObserver {
  public:
   using Visit = std::function<void(std::size_t site, const Rows& rows)>;
-  Observer(std::size_t windows, Visit visit) : windows_(windows), visit_(std::move(visit)) {}
+  /// @param attention  takes what enters the attention, or null
+  Observer(std::size_t windows, AttentionRanges* attention, Visit visit)
+      : windows_(windows), attention_(attention), visit_(std::move(visit)) {}
 
   void begin_window(std::size_t window) { window_ = window; }
   void observe(std::size_t site, const Rows& rows) override {
@@ -41,6 +43,9 @@ class Observer : public model::SiteObserver {
     for (std::size_t i = 0; i < kSampleRows; ++i)
       if (window_ == i * windows_ / kSampleRows)
         keep(samples_[site], rows, (2 * i + 1) * rows.values.rows() / (2 * kSampleRows));
+  }
+  void observe_attention(std::size_t, const model::AttentionRows& rows) override {
+    if (attention_ != nullptr) attention_->observe(rows);
   }
   SampleRows take_sample(std::size_t site) { return std::move(samples_[site]); }
 
@@ -52,6 +57,7 @@ class Observer : public model::SiteObserver {
   }
 
   std::size_t windows_;
+  AttentionRanges* attention_;
   Visit visit_;
   std::size_t window_ = 0;
   std::map<std::size_t, SampleRows> samples_;
@@ -79,13 +85,16 @@ class SitePipeline::Impl {
     const quant::MethodTraits traits = method_.traits(options_);
     in_order_ = traits.wants_moment;
     ranges_ = traits.wants_inputs && stored == nullptr;
-    const bool runs = text != nullptr && (in_order_ || ranges_);
+    const bool sees_attention = keeper.wants_attention() && stored == nullptr;
+    const bool runs = text != nullptr && (in_order_ || ranges_ || sees_attention);
     total_ = spec_.info.layers * steps_of_layer(runs ? text->windows.size() : 0);
     std::size_t end = spec_.info.layers;  // behind the last layer that lacks
     while (end > 0 && keeper.has(end - 1)) --end;
     if (runs && end > 0) begin(*text);
     for (layer_ = 0; layer_ < end; ++layer_) {
       check_cancelled();
+      attention_.reset();
+      if (runs && sees_attention) attention_.emplace(spec_.info);
       if (keeper.has(layer_))
         skip_layer();
       else if (!runs)
@@ -95,7 +104,10 @@ class SitePipeline::Impl {
       else
         quantize_at_once();
       if (runs && in_order_ && layer_ + 1 < end) advance();
-      if (!keeper.has(layer_)) keeper.end_layer(layer_);
+      if (!keeper.has(layer_)) {
+        finish_attention();
+        keeper.end_layer(layer_);
+      }
       done_ = (layer_ + 1) * total_ / spec_.info.layers;
       tell("layer is done");
       trim_heap();
@@ -194,12 +206,12 @@ class SitePipeline::Impl {
   void quantize_at_once() {
     std::map<std::size_t, std::unique_ptr<quant::SiteQuantizer>> quantizers;
     each_site([&](std::size_t s) { quantizers[s] = new_quantizer(s); });
-    Observer observer(rows_.size(), [&](std::size_t site, const Rows& rows) {
-      quantizers.at(site)->observe(rows);
+    Observer observer(rows_.size(), attention(), [&](std::size_t site, const Rows& rows) {
+      if (ranges_) quantizers.at(site)->observe(rows);
     });
     pass("calibrating", &observer, std::nullopt);
     each_site([&](std::size_t s) {
-      keeper_->keep_calibration(s, *quantizers[s]);
+      if (ranges_) keeper_->keep_calibration(s, *quantizers[s]);
       finish_site(s, std::move(quantizers[s]), observer.take_sample(s));
     });
   }
@@ -207,18 +219,28 @@ class SitePipeline::Impl {
   void quantize_in_order(std::size_t site) {
     auto quantizer = ready_quantizer(site);
     if (ranges_) {
-      Observer ranges(rows_.size(), only(site, [&](const Rows& x) { quantizer->observe(x); }));
+      Observer ranges(rows_.size(), attention(),
+                      only(site, [&](const Rows& x) { quantizer->observe(x); }));
       pass("calibrating", &ranges, site);
       keeper_->keep_calibration(site, *quantizer);
     }
     const std::vector<Matrix> weights = weights_of(site);
     quantizer->settle(views_of(weights));
-    Observer rounded(rows_.size(), only(site, [&](const Rows& x) {
+    Observer rounded(rows_.size(), attention(), only(site, [&](const Rows& x) {
                        quantizer->observe_rounded(x, isa_, pool_);
                      }));
     pass("calibrating", &rounded, site);
     auto packed = finish_site(site, std::move(quantizer), rounded.take_sample(site));
     model_->replace(site, std::move(packed));
+  }
+
+  AttentionRanges* attention() { return attention_ ? &*attention_ : nullptr; }
+
+  void finish_attention() {
+    if (!keeper_->wants_attention()) return;
+    if (stored_ != nullptr)
+      attention_.emplace(spec_.info).load(stored_->parts(model::kv_owner(spec_, layer_)));
+    if (attention_) keeper_->keep_attention(layer_, *attention_);
   }
 
   static Observer::Visit only(std::size_t wanted, std::function<void(const Rows&)> visit) {
@@ -275,6 +297,7 @@ class SitePipeline::Impl {
   std::vector<Matrix> rows_;  ///< what enters the layer, of each window
   bool in_order_ = false;     ///< a site sees rows of sites that are quantized already
   bool ranges_ = false;       ///< rows are shown before a site is settled as well
+  std::optional<AttentionRanges> attention_;  ///< of the layer, where it is seen or stored
   std::size_t layer_ = 0;
   std::optional<std::size_t> entered_;
   std::size_t done_ = 0;

@@ -8,6 +8,7 @@
 #include "base/cpu.h"
 #include "base/progress.h"
 #include "base/thread_pool.h"
+#include "compress/attention_ranges.h"
 #include "compress/calibration.h"
 #include "compress/calibration_text.h"
 #include "io/checkpoint.h"
@@ -47,6 +48,12 @@ class SiteKeeper {
   virtual void keep(const QuantizedSite& site) = 0;
   /// Afterwards, prepared, where rows were seen: it can multiply them.
   virtual void measure(const QuantizedSite& site) { static_cast<void>(site); }
+  /// Whether it wants what the attention of each layer reaches.
+  virtual bool wants_attention() const { return false; }
+  /// That, where rows were seen or stored.
+  virtual void keep_attention(std::size_t layer, const AttentionRanges& ranges) {
+    static_cast<void>(layer), static_cast<void>(ranges);
+  }
   /// All sites of this layer were kept.
   virtual void end_layer(std::size_t layer) { static_cast<void>(layer); }
 };

@@ -33,6 +33,30 @@ TEST_F(QuantizeTest, ACalibrationThatWasKeptGivesTheSameBytes) {
   EXPECT_EQ(Json::parse(report.calibration)["tokens"], 6 * 48);
 }
 
+TEST_F(QuantizeTest, WhatAttentionReachesIsKeptWithACalibration) {
+  auto saving = request("direct");
+  saving.save_calibration = folder_ / "seen.safetensors";
+  saving.recipe.attention = model::AttentionBits{};
+  run(saving);
+  auto loading = request("loaded");
+  loading.calibration.reset();
+  loading.load_calibration = saving.save_calibration;
+  loading.recipe.attention = saving.recipe.attention;
+  run(loading);
+  auto direct = files_of(folder_ / "direct");
+  auto loaded = files_of(folder_ / "loaded");
+  direct.erase("tender_report.json");
+  loaded.erase("tender_report.json");
+  EXPECT_EQ(loaded, direct);
+
+  auto without = request("without");
+  without.save_calibration = folder_ / "without.safetensors";
+  run(without);
+  loading.output = folder_ / "out";
+  loading.load_calibration = without.save_calibration;
+  EXPECT_EQ(refused(loading).code(), "CK_PART_MISSING");
+}
+
 TEST_F(QuantizeTest, ACalibrationOfSomethingElseIsRefusedAndTheDifferenceShown) {
   auto saving = request("direct");
   saving.save_calibration = folder_ / "seen.safetensors";

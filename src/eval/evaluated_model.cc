@@ -56,14 +56,15 @@ class WholeModel final : public EvaluatedModel {
 class LayerwiseEvaluation final : public EvaluatedModel {
  public:
   LayerwiseEvaluation(const io::Checkpoint& checkpoint, Isa isa, std::size_t row_bytes,
-                      Progress& progress)
+                      Progress& progress, const model::RunOptions& run)
       : spec_(model::read_spec(checkpoint)),
         weights_(checkpoint, spec_),
         row_bytes_(row_bytes),
-        model_(model::load_layerwise(checkpoint, spec_, weights_, isa, progress)) {
+        model_(model::load_layerwise(checkpoint, spec_, weights_, isa, progress, run)) {
     facts_.info = spec_.info;
     facts_.layerwise = true;
     if (model_->head() != nullptr) facts_.head = head_facts(*model_->head());
+    facts_.attention = model_->attention_bits();
   }
 
   const model::ModelInfo& info() const override { return spec_.info; }
@@ -130,8 +131,9 @@ std::unique_ptr<EvaluatedModel> evaluate_whole(const model::Model& model) {
 }
 
 std::unique_ptr<EvaluatedModel> evaluate_by_layer(const io::Checkpoint& checkpoint, Isa isa,
-                                                  std::size_t row_bytes, Progress& progress) {
-  return std::make_unique<LayerwiseEvaluation>(checkpoint, isa, row_bytes, progress);
+                                                  std::size_t row_bytes, Progress& progress,
+                                                  const model::RunOptions& run) {
+  return std::make_unique<LayerwiseEvaluation>(checkpoint, isa, row_bytes, progress, run);
 }
 
 bool fits_whole(std::uint64_t parameters, std::uint64_t memory) {
@@ -140,7 +142,8 @@ bool fits_whole(std::uint64_t parameters, std::uint64_t memory) {
 
 std::vector<std::unique_ptr<EvaluatedModel>> open_evaluated(
     std::span<const io::Checkpoint* const> checkpoints, std::uint64_t memory, Isa isa,
-    ThreadPool& pool, Progress& progress) {
+    ThreadPool& pool, Progress& progress, std::span<const model::RunOptions> runs) {
+  require(runs.empty() || runs.size() == checkpoints.size(), "each model has its options");
   std::uint64_t parameters = 0;
   for (const io::Checkpoint* each : checkpoints)
     parameters += model::read_spec(*each).info.parameters;
@@ -154,11 +157,14 @@ std::vector<std::unique_ptr<EvaluatedModel>> open_evaluated(
   // Half of the memory is left to embeddings, heads and the layer at hand.
   const std::size_t rows = memory / 2 / checkpoints.size();
   std::vector<std::unique_ptr<EvaluatedModel>> models;
-  for (const io::Checkpoint* each : checkpoints) {
+  for (std::size_t i = 0; i < checkpoints.size(); ++i) {
+    const io::Checkpoint& each = *checkpoints[i];
+    const model::RunOptions run = runs.empty() ? model::RunOptions{} : runs[i];
     if (whole)
-      models.push_back(std::make_unique<WholeModel>(model::load_model(*each, isa, pool, progress)));
+      models.push_back(
+          std::make_unique<WholeModel>(model::load_model(each, isa, pool, progress, run)));
     else
-      models.push_back(evaluate_by_layer(*each, isa, rows, progress));
+      models.push_back(evaluate_by_layer(each, isa, rows, progress, run));
   }
   return models;
 }

@@ -53,15 +53,16 @@ std::unique_ptr<EvaluatedModel> evaluate_whole(const model::Model& model);
 /// @param row_bytes  most memory that the rows of windows between two layers may take
 /// @throws Error as model::load_layerwise()
 std::unique_ptr<EvaluatedModel> evaluate_by_layer(const io::Checkpoint& checkpoint, Isa isa,
-                                                  std::size_t row_bytes, Progress& progress);
+                                                  std::size_t row_bytes, Progress& progress,
+                                                  const model::RunOptions& run = {});
 
 /// Models that are evaluated together within `memory` bytes: whole where all of them would fit even
 /// if every weight took four bytes, else all of them layer by layer. What the choice rests on is
 /// the checkpoints alone, so that it is the same in every run. @param checkpoints  outlive the
-/// result @throws Error as model::load_model()
+/// result @param runs  as many, or none  @throws Error as model::load_model()
 std::vector<std::unique_ptr<EvaluatedModel>> open_evaluated(
     std::span<const io::Checkpoint* const> checkpoints, std::uint64_t memory, Isa isa,
-    ThreadPool& pool, Progress& progress);
+    ThreadPool& pool, Progress& progress, std::span<const model::RunOptions> runs = {});
 
 /// Whether open_evaluated() would have models of so many parameters in memory whole.
 bool fits_whole(std::uint64_t parameters, std::uint64_t memory);

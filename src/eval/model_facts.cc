@@ -1,5 +1,7 @@
 #include "eval/model_facts.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -45,6 +47,7 @@ SiteFacts head_facts(const quant::PackedSite& head) {
 
 ModelFacts facts_of(const model::Model& model) {
   ModelFacts facts{model.info(), {}, {}, model.resident_bytes()};
+  facts.attention = model.attention_bits();
   for (std::size_t s = 0; s < model.sites().size(); ++s)
     facts.sites.push_back(facts_of(model.sites()[s], model.site(s)));
   if (model.head() != nullptr) facts.head = head_facts(*model.head());
@@ -66,6 +69,12 @@ OrderedJson kernels_of(const ModelFacts& facts) {
   }
   if (facts.head) kernels[facts.head->kind] = facts.head->kernel;
   return kernels;
+}
+
+std::string attention_text(const OrderedJson& attention) {
+  if (attention.is_null()) return "float";
+  return fmt::format("{} bits, KV cache {} bits", attention.at("bits").get<int>(),
+                     attention.at("kv_bits").get<int>());
 }
 
 ModelSize size_of(const io::Checkpoint& checkpoint, const ModelFacts& facts) {
@@ -122,6 +131,11 @@ OrderedJson model_facts(const ModelFacts& facts, const std::string& name) {
                    {"resident_bytes", facts.resident_bytes},
                    {"layer_by_layer", facts.layerwise}};
   json["method"] = method_of(facts);
+  const auto& attention = facts.attention;
+  json["attention"] = attention
+                          ? OrderedJson{{"bits", attention->rows}, {"kv_bits", attention->cache}}
+                          : OrderedJson();
+  json["cache_bytes_per_token"] = model::cache_bytes_per_token(facts.info, attention);
   json["kernels"] = kernels_of(facts);
   return json;
 }

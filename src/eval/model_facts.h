@@ -26,10 +26,11 @@ SiteFacts head_facts(const quant::PackedSite& head);
 /// What there is to say of a model that was loaded.
 struct ModelFacts {
   model::ModelInfo info;
-  std::vector<SiteFacts> sites;      ///< in order of evaluation
-  std::optional<SiteFacts> head;     ///< where it is quantized
-  std::uint64_t resident_bytes = 0;  ///< weights in memory, at their highest
-  bool layerwise = false;            ///< one layer was in memory at a time
+  std::vector<SiteFacts> sites;                     ///< in order of evaluation
+  std::optional<SiteFacts> head{};                  ///< where it is quantized
+  std::uint64_t resident_bytes = 0;                 ///< weights in memory, at their highest
+  bool layerwise = false;                           ///< one layer was in memory at a time
+  std::optional<model::AttentionBits> attention{};  ///< nothing: in float
 };
 ModelFacts facts_of(const model::Model& model);
 
@@ -39,6 +40,9 @@ std::string method_of(const ModelFacts& facts);
 /// The kernels by kind of site ("self_attn.qkv": "i8 panels, vnni"), in order of evaluation;
 /// several of one kind are joined by "; ".
 OrderedJson kernels_of(const ModelFacts& facts);
+
+/// "float", or "8 bits, KV cache 4 bits": from model_facts()'s `attention`.
+std::string attention_text(const OrderedJson& attention);
 
 /// What a model costs, as its checkpoint stores it.
 struct ModelSize {
@@ -54,7 +58,8 @@ ModelSize size_of(const io::Checkpoint& checkpoint, const ModelFacts& facts);
 /// Its fields as keys.
 OrderedJson to_json(const ModelSize& size);
 
-/// The part of add_facts() that belongs to the model: `model`, `method`, `kernels`.
+/// The part of add_facts() that belongs to the model: `model`, `method`, `attention` (null in
+/// float, or `bits` and `kv_bits`), `cache_bytes_per_token`, `kernels`.
 OrderedJson model_facts(const ModelFacts& facts, const std::string& name);
 /// The part that belongs to the machine: `threads`, `cpu`, `isa`, `peak_rss_bytes`.
 OrderedJson machine_facts(const ThreadPool& pool);

@@ -9,13 +9,11 @@ namespace tender::kernels {
 
 struct GemmF32Kernel;
 struct RowKernel;
-struct AttentionKernel;
 
-/// The float kernels that one model runs, chosen once, at load.
+/// The float kernels that one model runs beside attention, chosen once, at load.
 struct FloatKernels {
   const GemmF32Kernel* gemm;
   const RowKernel* rows;
-  const AttentionKernel* attention;
 };
 
 FloatKernels best_float_kernels(Isa isa);

@@ -4,7 +4,6 @@
 
 #include <map>
 
-#include "kernels/attention_f32/attention_f32.h"
 #include "kernels/gemm_f32/gemm_f32.h"
 #include "kernels/rows/rows.h"
 
@@ -15,7 +14,6 @@ TEST(FloatKernels, AreScalarOnACpuWithNothing) {
   const FloatKernels kernels = best_float_kernels(Isa::scalar);
   EXPECT_EQ(kernels.gemm->name, "scalar");
   EXPECT_EQ(kernels.rows->name, "scalar");
-  EXPECT_EQ(kernels.attention->name, "scalar");
 }
 
 TEST(FloatKernels, EachFamilyHasOneChosenKernelAndAReasonForTheOthers) {
@@ -26,7 +24,8 @@ TEST(FloatKernels, EachFamilyHasOneChosenKernelAndAReasonForTheOthers) {
       EXPECT_EQ(choice.chosen, choice.why.empty()) << choice.family << " " << choice.name;
     }
     EXPECT_EQ(chosen,
-              (std::map<std::string, int>{{"attention_f32", 1}, {"gemm_f32", 1}, {"rows", 1}}));
+              (std::map<std::string, int>{
+                  {"attention_f32", 1}, {"attention_i8", 1}, {"gemm_f32", 1}, {"rows", 1}}));
   }
 }
 

@@ -13,13 +13,19 @@
 #include "base/progress.h"
 #include "base/thread_pool.h"
 #include "io/checkpoint.h"
+#include "kernels/attention_bits.h"
 #include "quant/packed_site.h"
 #include "tensor/matrix.h"
 #include "tensor/rows.h"
 
+namespace tender::kernels {
+struct KvStatics;
+}
+
 namespace tender::model {
 
 using TokenId = std::int32_t;
+using kernels::AttentionBits;
 
 /// What there is to say about a model of any architecture.
 struct ModelInfo {
@@ -95,6 +101,13 @@ struct SiteDescription {
 std::vector<SiteDescription> describe_sites(const io::Checkpoint& checkpoint,
                                             const ModelSpec& spec);
 
+/// Bits of the attention of a quantized checkpoint; nothing where it is in float.
+/// @throws Error corrupt_file (QC_KEY)
+std::optional<AttentionBits> stored_attention_bits(const io::Checkpoint& checkpoint);
+
+/// Bytes that a token takes in the KV cache, all layers together.
+std::size_t cache_bytes_per_token(const ModelInfo& info, const std::optional<AttentionBits>& bits);
+
 /// The float tensors of a checkpoint under their Hugging Face names, rotary rows put back in order.
 /// Opening checks that every tensor is there, has its shape and a type that we compute with, and
 /// that there is none beside them (checkpoints H4, H7, H8, G6d; benign extras of 4.3 are ignored).
@@ -116,6 +129,12 @@ class WeightReader {
   /// The quantized sites by name: method, options; empty for a float checkpoint.
   bool is_quantized(const SiteSpec& site) const;
   std::unique_ptr<quant::PackedSite> packed(const SiteSpec& site) const;
+
+  /// Nothing where attention is in float.
+  std::optional<AttentionBits> attention_bits() const;
+  /// Of all layers, or empty where attention was not calibrated.
+  /// @throws Error corrupt_file (CK_PART_…, QC_RANGE)
+  std::vector<kernels::KvStatics> kv_statics() const;
 
  private:
   struct Impl;
@@ -140,12 +159,31 @@ struct BatchItem {
   std::size_t logits_from = 0;
 };
 
+/// What enters the attention of a layer, of one sequence.
+struct AttentionRows {
+  MatrixView<const float> q;  ///< [tokens, heads * head_width], rotated
+  MatrixView<const float> k;  ///< [tokens, kv_heads * head_width], rotated
+  MatrixView<const float> v;  ///< of the same shape
+};
+
 /// Sees the rows that enter each site, one sequence at a time, in order of evaluation.
 class SiteObserver {
  public:
   virtual ~SiteObserver() = default;
   virtual void observe(std::size_t site, const Rows& rows) = 0;
+  /// Between the first two sites of a layer.
+  virtual void observe_attention(std::size_t layer, const AttentionRows& rows) {
+    static_cast<void>(layer), static_cast<void>(rows);
+  }
 };
+
+/// What may be asked of any checkpoint when it is loaded.
+struct RunOptions {
+  /// Attention in integers with a KV cache of so many bits, 8 or 4, whatever the checkpoint says.
+  std::optional<int> kv_bits = std::nullopt;
+};
+/// @throws Error invalid_argument (KV_BITS)
+void validate(const RunOptions& options);
 
 /// A model that runs. Immutable after loading; sequences carry all state.
 ///
@@ -176,11 +214,13 @@ class Model {
 
   /// Memory that the weights take, as loaded.
   virtual std::size_t resident_bytes() const = 0;
+  /// Of attention in integers; nothing where it is in float.
+  virtual std::optional<AttentionBits> attention_bits() const { return std::nullopt; }
 };
 
-/// Loads a model for the kernels of `isa`. @throws Error as read_spec and WeightReader
+/// Loads a model for the kernels of `isa`. @throws Error as read_spec, WeightReader and validate()
 std::unique_ptr<Model> load_model(const io::Checkpoint& checkpoint, Isa isa, ThreadPool& pool,
-                                  Progress& progress);
+                                  Progress& progress, const RunOptions& options = {});
 
 /// A model of which one layer is in memory at a time; the rows between layers are the caller's. For
 /// models that do not fit, and for calibration that quantizes as it goes.
@@ -210,6 +250,8 @@ class LayerwiseModel {
   virtual const quant::PackedSite* head() const = 0;
   /// Memory of the weights that are there, the layer that was entered among them.
   virtual std::size_t resident_bytes() const = 0;
+  /// Of attention in integers; nothing where it is in float.
+  virtual std::optional<AttentionBits> attention_bits() const = 0;
   /// What stands between the last layer and the head, in place. @param rows  [tokens, width]
   virtual void finish(MatrixView<float> rows, ThreadPool& pool) const = 0;
   /// @param hidden  [tokens, width], finished  @param logits  [tokens, vocabulary]
@@ -220,6 +262,7 @@ class LayerwiseModel {
 /// @param weights  of the same checkpoint; outlives the result. @throws Error as load_model()
 std::unique_ptr<LayerwiseModel> load_layerwise(const io::Checkpoint& checkpoint,
                                                const ModelSpec& spec, const WeightReader& weights,
-                                               Isa isa, Progress& progress);
+                                               Isa isa, Progress& progress,
+                                               const RunOptions& options = {});
 
 }  // namespace tender::model

@@ -143,7 +143,28 @@ const SiteMethod& override_of(const SiteSpec& site,
   return first;
 }
 
+int read_bits(const Json& attention, const std::string& key) {
+  const auto found = attention.find(key);
+  if (found == attention.end()) refuse("attention." + key, "missing", "8 or 4");
+  if (*found != 8 && *found != 4) refuse("attention." + key, shown(*found), "8 or 4");
+  return found->get<int>();
+}
+
 }  // namespace
+
+std::optional<kernels::AttentionBits> read_attention_config(const Json& config) {
+  const auto entry = config.find("quantization_config");
+  if (entry == config.end() || !entry->is_object()) return std::nullopt;
+  const auto attention = entry->find("attention");
+  if (attention == entry->end()) return std::nullopt;
+  if (!attention->is_object()) refuse("attention", shown(*attention), "an object");
+  return kernels::AttentionBits{read_bits(*attention, "bits"), read_bits(*attention, "kv_bits")};
+}
+
+std::optional<kernels::AttentionBits> stored_attention_bits(const io::Checkpoint& checkpoint) {
+  return checkpoint.config() == nullptr ? std::nullopt
+                                        : read_attention_config(*checkpoint.config());
+}
 
 std::map<std::string, SiteMethod> read_quantization_config(const Json& config,
                                                            const ModelSpec& spec) {

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 
 #include "base/json.h"
+#include "kernels/attention_bits.h"
 #include "model/model.h"
 
 namespace tender::model {
@@ -28,5 +30,9 @@ struct SiteMethod {
 /// @throws Error unsupported (QC_METHOD, CK_VERSION), corrupt_file (QC_KEY)
 std::map<std::string, SiteMethod> read_quantization_config(const Json& config,
                                                            const ModelSpec& spec);
+
+/// Its entry "attention": {"bits": 8 or 4, "kv_bits": 8 or 4}, if there is one.
+/// @throws Error corrupt_file (QC_KEY)
+std::optional<kernels::AttentionBits> read_attention_config(const Json& config);
 
 }  // namespace tender::model

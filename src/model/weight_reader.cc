@@ -10,6 +10,7 @@
 #include "io/checksums.h"
 #include "io/listed.h"
 #include "model/architecture.h"
+#include "model/kv_statics.h"
 #include "model/model.h"
 #include "model/part_reader.h"
 #include "model/quantization_config.h"
@@ -46,11 +47,17 @@ struct WeightReader::Impl {
   const io::Checkpoint& checkpoint;
   std::map<std::string, Entry, std::less<>> entries;
   std::map<std::string, SiteMethod> quantized;
+  std::optional<kernels::AttentionBits> attention;
+  ModelInfo info;
+  std::vector<std::string> kv_owners;  ///< by layer, where attention is in integers
   PartIndex parts;
 
-  Impl(const io::Checkpoint& given, const ModelSpec& spec) : checkpoint(given) {
+  Impl(const io::Checkpoint& given, const ModelSpec& spec)
+      : checkpoint(given), attention(stored_attention_bits(given)), info(spec.info) {
     if (checkpoint.config() != nullptr)
       quantized = read_quantization_config(*checkpoint.config(), spec);
+    for (std::size_t n = 0; attention && n < spec.info.layers; ++n)
+      kv_owners.push_back(kv_owner(spec, n));
     std::set<std::string> packed;
     for (const SiteSpec& site : spec.sites)
       if (quantized.contains(site.name))
@@ -180,7 +187,7 @@ struct WeightReader::Impl {
     return true;
   }
 
-  /// Whatever stands under the name of a quantized site or layer is a part of it.
+  /// Whatever stands under the name of a quantized site, layer or attention is a part of it.
   void index_parts(const ModelSpec& spec, std::set<const TensorInfo*>& claimed) {
     std::set<std::string, std::less<>> owners;
     for (const SiteSpec& site : spec.sites)
@@ -189,6 +196,7 @@ struct WeightReader::Impl {
         owners.insert(site.linears.begin(), site.linears.end());
       }
     if (quantized.contains(spec.head.name)) owners.insert(spec.head.name);
+    owners.insert(kv_owners.begin(), kv_owners.end());
     for (const TensorInfo& tensor : checkpoint.tensors().tensors()) {
       const auto dot = tensor.name.rfind('.');
       if (dot == std::string::npos || claimed.contains(&tensor)) continue;
@@ -297,6 +305,24 @@ Matrix WeightReader::matrix(const std::string& name) const {
 
 bool WeightReader::is_quantized(const SiteSpec& site) const {
   return impl_->quantized.contains(site.name);
+}
+
+std::optional<kernels::AttentionBits> WeightReader::attention_bits() const {
+  return impl_->attention;
+}
+
+std::vector<kernels::KvStatics> WeightReader::kv_statics() const {
+  const auto has_parts = [&](const std::string& owner) {
+    return !impl_->parts.names(owner).empty();
+  };
+  std::vector<kernels::KvStatics> layers;
+  if (std::ranges::none_of(impl_->kv_owners, has_parts)) return layers;
+  for (const std::string& owner : impl_->kv_owners) {
+    layers.push_back(read_kv_statics(PartReader(impl_->parts, owner), impl_->info));
+    if (const auto unread = impl_->parts.never_read(owner); !unread.empty())
+      impl_->refuse_extra(unread);
+  }
+  return layers;
 }
 
 std::unique_ptr<quant::PackedSite> WeightReader::packed(const SiteSpec& site) const {

@@ -193,7 +193,7 @@ TEST_F(GenerateTest, WhatTheCacheHoldsIsNotComputedAgainAndChangesNothing) {
   options.most_tokens = 12;
   options.ignore_end = true;
   const auto ignore = [](std::string_view) {};
-  cli::Generator used(model().string(), context);
+  cli::Generator used(model().string(), {}, context);
   used.reserve(200);
   auto prompt = used.tokenizer().encode(tiny_text(60));
   const cli::Generation first = used.run(prompt, options, ignore);
@@ -205,7 +205,7 @@ TEST_F(GenerateTest, WhatTheCacheHoldsIsNotComputedAgainAndChangesNothing) {
   EXPECT_EQ(second.reused_tokens,
             first.prompt_tokens + 11);  // the last generated token was never fed
 
-  cli::Generator fresh(model().string(), context);
+  cli::Generator fresh(model().string(), {}, context);
   fresh.reserve(200);
   EXPECT_EQ(fresh.run(prompt, options, ignore).ids, second.ids);
   EXPECT_EQ(used.run(prompt, options, ignore).reused_tokens, prompt.size() - 1);

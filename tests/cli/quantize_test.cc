@@ -140,13 +140,65 @@ TEST_F(QuantizeCommandTest, WhatIsWrongWithFilesEndsWithOne) {
   EXPECT_EQ(run_tender(quantize({"--method", "rtn"})).exit_code, 1);
 }
 
+TEST_F(QuantizeCommandTest, AttentionIsStoredInIntegersWhereThatIsAskedFor) {
+  const std::vector<std::string> common = {"--method",  "tender", "--calibration", text(),
+                                           "--samples", "4",      "--seqlen",      "64"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.end(), common.begin(), common.end());
+    more.insert(more.end(), {"--force", "-q"});
+    return run_tender(quantize(more));
+  };
+  const auto stored = [&] {
+    return Json::parse(read_text(std::filesystem::path(out()) / "config.json"))
+        .at("quantization_config");
+  };
+  ASSERT_EQ(with({}).exit_code, 0);
+  EXPECT_FALSE(stored().contains("attention"));
+  ASSERT_EQ(with({"--kv-bits", "4"}).exit_code, 0);
+  EXPECT_EQ(stored()["attention"], (Json{{"bits", 8}, {"kv_bits", 4}}));
+  ASSERT_EQ(with({"--attention-bits", "4"}).exit_code, 0);
+  EXPECT_EQ(stored()["attention"], (Json{{"bits", 4}, {"kv_bits", 4}}));
+  ASSERT_EQ(with({"--attention-bits", "8", "--kv-bits", "4"}).exit_code, 0);
+
+  const Finished text_of = run_tender({"inspect", out()});
+  EXPECT_THAT(text_of.out, HasSubstr("8 bits, KV cache of 4 bits"));
+  const Finished json_of = run_tender({"inspect", out(), "--json"});
+  EXPECT_EQ(Json::parse(json_of.out)["attention"], (Json{{"bits", 8}, {"kv_bits", 4}}));
+
+  const auto bench = [&](std::vector<std::string> more) {
+    std::vector<std::string> arguments = {"bench", out(), "-p", "4",  "-n",
+                                          "2",     "-r",  "1",  "-q", "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Finished finished = run_tender(arguments);
+    EXPECT_EQ(finished.exit_code, 0) << finished.err;
+    return Json::parse(finished.out);
+  };
+  const Json as_stored = bench({}), wider = bench({"--kv-bits", "8"});
+  EXPECT_EQ(as_stored["attention"], (Json{{"bits", 8}, {"kv_bits", 4}}));
+  EXPECT_EQ(wider["attention"], (Json{{"bits", 8}, {"kv_bits", 8}}));
+  EXPECT_LT(as_stored["cache_bytes_per_token"].get<int>(),
+            wider["cache_bytes_per_token"].get<int>());
+  const Finished generated = run_tender(
+      {"generate", model(), "--prompt", "ab", "-n", "3", "--kv-bits", "4", "-q", "--json"});
+  EXPECT_EQ(generated.exit_code, 0) << generated.err;
+  EXPECT_GT(Json::parse(generated.out)["cache_bytes"].get<int>(), 0);
+}
+
+TEST_F(QuantizeCommandTest, OtherBitsOfAttentionAreRefused) {
+  expect_refused(run_tender(quantize({"--method", "rtn", "--attention-bits", "6"})), 2, "KV_BITS");
+  expect_refused(run_tender(quantize({"--method", "rtn", "--kv-bits", "none"})), 2, "KV_BITS");
+  EXPECT_THAT(run_tender({"bench", model(), "--kv-bits", "5"}).err, HasSubstr("KV_BITS"));
+  EXPECT_THAT(run_tender({"eval", "perplexity", model(), "--text", text(), "--kv-bits", "5"}).err,
+              HasSubstr("KV_BITS"));
+}
+
 TEST_F(QuantizeCommandTest, HelpShowsTheOptionsOfEveryMethod) {
   const Finished help = run_tender({"quantize", "--help"});
   EXPECT_EQ(help.exit_code, 0);
-  for (const char* flag :
-       {"--weight-bits", "--activation-bits", "--mode", "--groups", "--chunk-rows",
-        "--weight-granularity", "--group-size", "--activation-granularity", "--calibration",
-        "--samples", "--seqlen", "--seed", "--float-dtype", "--force"})
+  for (const char* flag : {"--weight-bits", "--activation-bits", "--mode", "--groups",
+                           "--chunk-rows", "--weight-granularity", "--group-size",
+                           "--activation-granularity", "--calibration", "--samples", "--seqlen",
+                           "--seed", "--float-dtype", "--force", "--attention-bits", "--kv-bits"})
     EXPECT_THAT(help.out, HasSubstr(flag));
 }
 

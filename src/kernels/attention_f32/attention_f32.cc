@@ -6,6 +6,7 @@
 #include "base/contracts.h"
 #include "base/kernel_choice.h"
 #include "kernels/attention_f32/attention_f32_kernels.h"
+#include "kernels/attention_tiles.h"
 
 namespace tender::kernels {
 namespace {
@@ -18,23 +19,6 @@ constexpr std::array kKernels = {
 #endif
     AttentionKernel{.name = "scalar", .needs = Isa::scalar, .tile = 1, .run = attention_f32_scalar},
 };
-
-/// Rows of one KV head cut into tiles. Work grows with the position, so the tiles are taken from
-/// both ends in turn: 0, last, 1, last - 1, …; then any run of them costs about the same per tile.
-struct Tiles {
-  std::size_t rows;
-  std::size_t tile;
-  std::size_t count() const { return (rows + tile - 1) / tile; }
-  std::size_t at(std::size_t i) const { return i % 2 == 0 ? i / 2 : count() - 1 - i / 2; }
-};
-
-/// Rows per tile: as many as share loads, fewer if threads would stand idle (decoding).
-Tiles cut(std::size_t rows, std::size_t kv_heads, std::size_t most, std::size_t threads) {
-  Tiles tiles{rows, most};
-  const bool even = tiles.count() * kv_heads % threads == 0;
-  if (!even && tiles.count() * kv_heads < 4 * threads) tiles.tile = 1;
-  return tiles;
-}
 
 }  // namespace
 
@@ -84,7 +68,8 @@ void attend(const AttentionKernel& kernel, const KvF32& cache, const AttentionQu
           "queries and outputs are [tokens, heads * head_width]");
   require(positions <= cache.tokens(), "every query's own key is in the cache");
   if (tokens == 0) return;
-  const Tiles tiles = cut(tokens * group, shape.kv_heads, kernel.tile, pool.threads());
+  const AttentionTiles tiles =
+      AttentionTiles::cut(tokens * group, shape.kv_heads, kernel.tile, pool.threads());
   pool.for_each_part(shape.kv_heads * tiles.count(), [&](std::size_t begin, std::size_t end) {
     AlignedBuffer<float> scratch(attention_scratch(kernel.tile, positions, cache.value_stride()));
     for (std::size_t item = begin; item < end; ++item) {

@@ -31,6 +31,12 @@ class KvF32 {
 
   KvF32(AttentionShape shape, std::size_t capacity);
 
+  /// Of keys and values, for each position and all KV heads together.
+  static std::size_t bytes_per_token(AttentionShape shape) {
+    const std::size_t stride = (shape.head_width + kBlock - 1) / kBlock * kBlock;
+    return shape.kv_heads * (shape.head_width + stride) * sizeof(float);
+  }
+
   AttentionShape shape() const { return shape_; }
   std::size_t tokens() const { return tokens_; }
   std::size_t capacity() const { return capacity_; }

@@ -2,6 +2,7 @@
 // clang-format off
 #include "kernels/lanes/avx512.h"
 #include "kernels/lanes/exp_body.h"
+#include "kernels/lanes/softmax_body.h"
 #include "kernels/lanes/tile_body.h"
 #include "kernels/attention_f32/attention_f32_body.h"
 // clang-format on

@@ -1,6 +1,6 @@
 #pragma once
 
-// Included after one of lanes/*.h, lanes/exp_body.h and lanes/tile_body.h.
+// Included after one of lanes/*.h, lanes/exp_body.h, lanes/softmax_body.h and lanes/tile_body.h.
 //
 // A tile of query rows takes each block of keys and values once for all of them. Scores of a whole
 // row are kept, so that its maximum is known before the first exponential: a running maximum would
@@ -12,12 +12,6 @@ namespace tender::kernels {
 namespace {
 
 constexpr std::size_t kBlock = 16;
-
-/// Keys [begin, end) that a row sees.
-struct Seen {
-  std::size_t begin;
-  std::size_t end;
-};
 
 Seen seen_by(const AttentionTask& task, std::size_t row) {
   const std::size_t end = task.first_position + row / task.group + 1;
@@ -51,31 +45,6 @@ void tile_scores(const AttentionTask& task, const QueryTile& tile) {
   wide_product(tile.rows, end - begin,
                {tile.q, task.value_stride, task.keys + begin * block_floats, kBlock, block_floats},
                task.head_width, {tile.scores + begin * kBlock, tile.score_stride, kBlock, true});
-}
-
-/// Turns the raw scores of one row into exponentials and returns their sum.
-float exponentials(float* scores, Seen seen, float scale) {
-  const std::size_t first_block = seen.begin / kBlock * kBlock;
-  const auto scaled = [&](std::size_t j) {
-    const std::size_t from = seen.begin > j ? seen.begin - j : 0;
-    const std::size_t to = seen.end - j < kBlock ? seen.end - j : kBlock;
-    return select(from, to, mul(load(scores + j), set1(scale)), set1(-__builtin_inff()));
-  };
-  F16 highest = set1(-__builtin_inff());
-  for (std::size_t j = first_block; j < seen.end; j += kBlock) {
-    const F16 s = scaled(j);
-    store(scores + j, s);
-    highest = max(highest, s);
-  }
-  const F16 top = set1(max_of_lanes(highest));
-  F16 sums = zero();
-  for (std::size_t j = first_block; j < seen.end; j += kBlock) {
-    // Keys that are not seen are at -infinity: exp_of gives exactly 0 for them.
-    const F16 p = exp_of(sub(load(scores + j), top));
-    store(scores + j, p);
-    sums = add(sums, p);
-  }
-  return sum_of_lanes(sums);
 }
 
 /// sums[r] += p * V over the keys [begin, end), for rows r … r + rows - 1 of the tile.

@@ -12,12 +12,8 @@
 
 namespace tender::model {
 
-DecoderSequence::DecoderSequence(std::size_t caches, kernels::AttentionShape shape,
-                                 std::size_t capacity)
-    : capacity_(capacity) {
-  layers_.reserve(caches);
-  for (std::size_t n = 0; n < caches; ++n) layers_.emplace_back(shape, capacity);
-}
+DecoderSequence::DecoderSequence(std::vector<std::unique_ptr<KvCache>> caches, std::size_t capacity)
+    : layers_(std::move(caches)), capacity_(capacity) {}
 
 void DecoderSequence::truncate(std::size_t tokens) {
   require(tokens <= tokens_, "a sequence is only shortened");
@@ -26,12 +22,12 @@ void DecoderSequence::truncate(std::size_t tokens) {
 }
 
 void DecoderSequence::begin_pass() {
-  for (kernels::KvF32& layer : layers_) layer.truncate(tokens_);
+  for (const auto& layer : layers_) layer->truncate(tokens_);
 }
 
 std::size_t DecoderSequence::bytes() const {
   std::size_t sum = 0;
-  for (const kernels::KvF32& layer : layers_) sum += layer.bytes();
+  for (const auto& layer : layers_) sum += layer->bytes();
   return sum;
 }
 
@@ -95,7 +91,18 @@ FlatBatch flatten(std::span<const BatchItem> batch, std::size_t vocabulary) {
   return flat;
 }
 
+kernels::AttentionShape shape_of(const ModelInfo& info) {
+  return {info.heads, info.kv_heads, info.head_width};
+}
+
 }  // namespace
+
+std::size_t cache_bytes_per_token(const ModelInfo& info,
+                                  const std::optional<kernels::AttentionBits>& bits) {
+  const kernels::AttentionShape shape = shape_of(info);
+  return info.layers * (bits ? kernels::KvI8::bytes_per_token(shape, bits->cache)
+                             : kernels::KvF32::bytes_per_token(shape));
+}
 
 Decoder::Decoder(const ModelSpec& spec, const std::string& embedding, const WeightReader& weights,
                  Isa isa, Residency residency, Progress& progress)
@@ -104,15 +111,24 @@ Decoder::Decoder(const ModelSpec& spec, const std::string& embedding, const Weig
       embedding_(spec, weights, embedding, *kernels_.gemm, isa),
       sites_(residency == Residency::all ? load_sites(spec, weights, isa, progress)
                                          : std::vector<LoadedSite>(spec.sites.size())),
+      attention_(shape_of(spec.info), isa),
       score_scale_(static_cast<float>(1 / std::sqrt(static_cast<double>(spec.info.head_width)))),
       weights_(residency == Residency::all ? nullptr : &weights),
-      isa_(isa) {}
-
-std::unique_ptr<Sequence> Decoder::sequence(std::size_t context) const {
-  return make_sequence(info().layers, context);
+      isa_(isa) {
+  if (const auto bits = weights.attention_bits()) attention_.use_integers(*bits);
+  attention_.use_statics(weights.kv_statics());
 }
 
-std::unique_ptr<DecoderSequence> Decoder::make_sequence(std::size_t caches,
+void Decoder::use_kv_bits(int bits) {
+  const auto stored = attention_.bits();
+  attention_.use_integers({.rows = stored ? stored->rows : 8, .cache = bits});
+}
+
+std::unique_ptr<Sequence> Decoder::sequence(std::size_t context) const {
+  return make_sequence(0, info().layers, context);
+}
+
+std::unique_ptr<DecoderSequence> Decoder::make_sequence(std::size_t first_layer, std::size_t layers,
                                                         std::size_t context) const {
   if (context == 0 || context > longest())
     fail(ErrorKind::invalid_input,
@@ -121,10 +137,11 @@ std::unique_ptr<DecoderSequence> Decoder::make_sequence(std::size_t caches,
           .expected = fmt::format("1 to {}", longest()),
           .hint = "the model cannot place more tokens"},
          "a context of {} tokens: expected 1 to {}", context, longest());
-  const ModelInfo& i = info();
   try {
-    return std::make_unique<DecoderSequence>(
-        caches, kernels::AttentionShape{i.heads, i.kv_heads, i.head_width}, context);
+    std::vector<std::unique_ptr<KvCache>> caches;
+    for (std::size_t n = 0; n < layers; ++n)
+      caches.push_back(attention_.new_cache(first_layer + n, context));
+    return std::make_unique<DecoderSequence>(std::move(caches), context);
   } catch (const std::bad_alloc&) {
     fail(ErrorKind::invalid_input,
          {.code = "CONTEXT",
@@ -182,7 +199,7 @@ void Decoder::replace(std::size_t site, std::unique_ptr<quant::PackedSite> packe
 void Decoder::embed(std::span<const TokenId> tokens, MatrixView<float> rows,
                     ThreadPool& pool) const {
   check_tokens(tokens, info().vocabulary);
-  const auto own = make_sequence(1, tokens.size());
+  const auto own = make_sequence(entered_, 1, tokens.size());
   const std::vector<std::int32_t> positions = first_positions(tokens.size());
   const Segment segment{own.get(), 0, tokens.size()};
   embed({tokens, positions, {&segment, 1}, pool, nullptr}, rows);
@@ -190,14 +207,14 @@ void Decoder::embed(std::span<const TokenId> tokens, MatrixView<float> rows,
 
 void Decoder::run(MatrixView<float> rows, ThreadPool& pool, SiteObserver* observer,
                   std::optional<std::size_t> until) const {
-  const auto own = make_sequence(1, rows.rows());
+  const auto own = make_sequence(entered_, 1, rows.rows());
   const std::vector<std::int32_t> positions = first_positions(rows.rows());
   const Segment segment{own.get(), 0, rows.rows()};
   run(entered_, entered_ + 1, {{}, positions, {&segment, 1}, pool, observer, until}, rows);
 }
 
 std::size_t Decoder::resident_bytes() const {
-  std::size_t sum = embedding_.bytes() + other_bytes();
+  std::size_t sum = embedding_.bytes() + other_bytes() + attention_.bytes();
   for (const LoadedSite& site : sites_) {
     if (site.packed == nullptr) continue;  // of a layer that is not there
     sum += site.packed->bytes();
@@ -225,15 +242,14 @@ void Decoder::attend(std::size_t n, std::size_t window, MatrixView<const float> 
                      MatrixView<const float> k, MatrixView<const float> v,
                      MatrixView<float> attended, const Step& step) const {
   for (const Segment& s : step.segments) {
-    kernels::KvF32& cache = s.sequence->layer(n);
+    const AttentionRows rows{q.rows_from(s.begin, s.count), k.rows_from(s.begin, s.count),
+                             v.rows_from(s.begin, s.count)};
+    if (step.observer != nullptr) step.observer->observe_attention(n, rows);
+    KvCache& cache = s.sequence->layer(n);
     const std::size_t first = cache.tokens();
-    cache.append(k.rows_from(s.begin, s.count), v.rows_from(s.begin, s.count));
-    kernels::attend(*kernels_.attention, cache,
-                    {.q = q.rows_from(s.begin, s.count),
-                     .first_position = first,
-                     .scale = score_scale_,
-                     .window = window},
-                    attended.rows_from(s.begin, s.count), step.pool);
+    cache.append(rows.k, rows.v);
+    cache.attend({.q = rows.q, .first_position = first, .scale = score_scale_, .window = window},
+                 attended.rows_from(s.begin, s.count), step.pool);
   }
 }
 

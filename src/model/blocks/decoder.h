@@ -6,10 +6,10 @@
 #include <span>
 #include <vector>
 
-#include "kernels/attention_f32/attention_f32.h"
 #include "kernels/float_kernels.h"
 #include "model/architecture.h"
 #include "model/blocks/embedding.h"
+#include "model/blocks/kv_cache.h"
 #include "model/blocks/sites.h"
 #include "model/model.h"
 
@@ -19,21 +19,21 @@ namespace tender::model {
 /// layer at a time.
 class DecoderSequence : public Sequence {
  public:
-  /// @param caches  as many as the decoder has layers, or 1
-  DecoderSequence(std::size_t caches, kernels::AttentionShape shape, std::size_t capacity);
+  /// @param caches  one of each layer of the decoder, or 1, of `capacity` tokens each
+  DecoderSequence(std::vector<std::unique_ptr<KvCache>> caches, std::size_t capacity);
 
   std::size_t tokens() const override { return tokens_; }
   std::size_t capacity() const override { return capacity_; }
   void truncate(std::size_t tokens) override;
   std::size_t bytes() const override;
 
-  kernels::KvF32& layer(std::size_t n) { return layers_[n % layers_.size()]; }
+  KvCache& layer(std::size_t n) { return *layers_[n % layers_.size()]; }
   /// Drops what a pass that failed has left in some layers.
   void begin_pass();
   void end_pass(std::size_t added) { tokens_ += added; }
 
  private:
-  std::vector<kernels::KvF32> layers_;
+  std::vector<std::unique_ptr<KvCache>> layers_;
   std::size_t capacity_;
   std::size_t tokens_ = 0;
 };
@@ -69,6 +69,11 @@ class Decoder : public Model, public LayerwiseModel {
   void logits(MatrixView<const float> hidden, MatrixView<float> logits,
               ThreadPool& pool) const override;
   std::size_t resident_bytes() const override;
+  std::optional<kernels::AttentionBits> attention_bits() const override {
+    return attention_.bits();
+  }
+  /// Attends in integers with a cache of so many bits, whatever the checkpoint says.
+  void use_kv_bits(int bits);
 
   void enter(std::size_t layer) override;
   void replace(std::size_t site, std::unique_ptr<quant::PackedSite> packed) override;
@@ -113,12 +118,14 @@ class Decoder : public Model, public LayerwiseModel {
 
  private:
   /// @throws Error invalid_input (CONTEXT)
-  std::unique_ptr<DecoderSequence> make_sequence(std::size_t caches, std::size_t context) const;
+  std::unique_ptr<DecoderSequence> make_sequence(std::size_t first_layer, std::size_t layers,
+                                                 std::size_t context) const;
 
   ModelSpec spec_;
   kernels::FloatKernels kernels_;
   Embedding embedding_;
   std::vector<LoadedSite> sites_;  ///< those of other layers are empty where one is resident
+  Attention attention_;
   float score_scale_;
   const WeightReader* weights_ = nullptr;  ///< where one layer is resident
   Isa isa_;
