@@ -48,6 +48,13 @@ Variant paper_tender(int b) {
   return row;
 }
 
+/// The same row with attention in integers of the same bits, too.
+Variant with_attention(Variant row, int b, const std::string& name) {
+  row.name = name;
+  row.attention = model::AttentionBits{b, b};
+  return row;
+}
+
 /// Table 1: which values of the activations share a scale.
 Experiment table1() {
   Experiment table{"tender-table1",
@@ -76,6 +83,22 @@ std::vector<Variant> against_others() {
     rows.push_back({group, "OliVe", "olive", same, ""});
     rows.push_back(paper_tender(b));
     rows.push_back(recommended(b, b, group, "Tender, recommended here"));
+  }
+  return rows;
+}
+
+/// The rows of Table 2 with attention in integers as well ("all").
+std::vector<Variant> against_others_and_all() {
+  std::vector<Variant> rows;
+  for (Variant& row : against_others()) {
+    const int b = row.group == "INT8" ? 8 : 4;
+    const bool paper = row.name == "Tender";
+    const bool last = row.name == "Tender, recommended here";
+    const Variant copy = row;
+    rows.push_back(std::move(row));
+    if (!paper && !last) continue;
+    rows.push_back(with_attention(copy, b, paper ? "Tender (all)" : "Tender (all), recommended"));
+    rows.back().remark = "attention rounds rows and blocks by themselves (adr/0005)";
   }
   return rows;
 }
@@ -116,6 +139,8 @@ Experiment ablation() {
   rows.push_back(tender_at(8, 8, w8, "row-scaled", R"("mode": "row-scaled")"));
   rows.push_back(tender_at(8, 8, w8, "one-row", R"("mode": "one-row")"));
   rows.push_back(tender_at(8, 8, w8, "auto", R"("mode": "auto")"));
+  rows.push_back(with_attention(tender_at(8, 8, w8, "", R"("mode": "auto")"), 8,
+                                "auto, attention and KV cache 8 bits"));
   rows.push_back(tender_at(8, 8, w8, "auto, GPTQ", R"("mode": "auto", "weight_search": "gptq")"));
   const std::string w4 = "W4A8";
   const std::string mode = R"("mode": "auto")";
@@ -152,7 +177,7 @@ std::vector<Experiment> make_all() {
   all.push_back({"tender-table3",
                  "the same at lengths 2048, 256 and 32 (Table 3)",
                  {2048, 256, 32},
-                 against_others(),
+                 against_others_and_all(),
                  {}});
   all.push_back(groups());
   all.push_back(ablation());

@@ -20,6 +20,7 @@ struct Variant {
   std::string remark;   ///< "no integer product can have it"
   double x = 0;         ///< where it stands in a plot: groups, rows of a chunk
   int paper_bits = 0;   ///< not 0: groups are those of the paper, where the model is its own
+  std::optional<model::AttentionBits> attention{};  ///< of integer attention; nothing: float
 };
 
 /// One curve of a plot: the variants of a group, over x.

@@ -80,7 +80,9 @@ class ModelRun {
                                  recipe.variant->group, recipe.variant->name));
       compress::QuantizeRequest request;
       request.output = recipe.place;
-      request.recipe = {.method = recipe.variant->method, .options = recipe.options};
+      request.recipe = {.method = recipe.variant->method,
+                        .options = recipe.options,
+                        .attention = recipe.variant->attention};
       request.calibration = request_.calibration;
       request.windows = request_.windows;
       request.tool_version = request_.tool_version;
@@ -100,6 +102,7 @@ class ModelRun {
                                {"name", recipe.variant->name},
                                {"method", recipe.variant->method},
                                {"options", OrderedJson::parse(recipe.options)},
+                               {"attention", attention_json(recipe.variant->attention)},
                                {"remark", recipe.variant->remark},
                                {"x", recipe.variant->x}});
     for (const NamedText& text : request_.texts) fill(table, seqlen, text);
@@ -107,6 +110,12 @@ class ModelRun {
   }
 
  private:
+  /// Null in float.
+  static OrderedJson attention_json(const std::optional<model::AttentionBits>& attention) {
+    if (!attention) return {};
+    return {{"bits", attention->rows}, {"kv_bits", attention->cache}};
+  }
+
   std::optional<Recipe> recipe_of(const Variant& variant) const {
     const auto methods = quant::all_methods();
     const auto method = std::ranges::find(methods, variant.method, &quant::MethodEntry::name);
@@ -123,7 +132,8 @@ class ModelRun {
     // What a method computes may change from build to build under the same options.
     const std::string name =
         sha256_hex(request_.tool_version + signatures_.at(variant.method) + model_hash_ +
-                   variant.method + resolved + calibration_hash_ +
+                   variant.method + resolved + to_text(attention_json(variant.attention)) +
+                   calibration_hash_ +
                    fmt::format(" {} {} {}", request_.windows.samples, request_.windows.seqlen,
                                request_.windows.seed))
             .substr(0, 16);
