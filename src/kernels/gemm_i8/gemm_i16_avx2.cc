@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "kernels/gemm_i8/gemm_i8.h"
+#include "kernels/gemm_i8/store_ymm.h"
 
 // vpmaddwd on weights widened to 16 bits: exact, where vpmaddubsw would saturate. A vector holds 4
 // outputs with two partial sums each. 3 rows x 1 panel: 12 accumulators, 3 broadcasts and one
@@ -25,32 +26,10 @@ inline __m256i add_pairs(__m256i low, __m256i high) {
   return _mm256_permute4x64_epi64(_mm256_hadd_epi32(low, high), 0b11'01'10'00);
 }
 
-/// All ones in the lanes below `left`.
-inline __m256i lanes_below(std::size_t left) {
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(left < 8 ? left : 8)),
-                            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-
-inline void store(const GemmI8Job& job, std::size_t m, std::size_t n, __m256i sum) {
-  if (job.corrections != nullptr)
-    sum = _mm256_sub_epi32(sum, _mm256_set1_epi32(job.corrections[m]));
-  if (job.sums != nullptr) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(job.sums + m * job.sums_stride + n), sum);
-    return;
-  }
-  if (n >= job.out) return;
-  const __m256i mask = lanes_below(job.out - n);
-  const __m256 scale = _mm256_mul_ps(_mm256_loadu_ps(job.scales + n), _mm256_set1_ps(job.steps[m]));
-  __m256 y = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), scale);
-  if (job.addends != nullptr) y = _mm256_add_ps(y, _mm256_loadu_ps(job.addends[m] + n));
-  if (job.bias != nullptr) y = _mm256_add_ps(y, _mm256_maskload_ps(job.bias + n, mask));
-  _mm256_maskstore_ps(job.y + m * job.y_stride + n, mask, y);
-}
-
 template <std::size_t Rows>
 void tile(const GemmI8Job& job, std::size_t row, std::size_t panel) {
   const auto* codes = static_cast<const std::int16_t*>(job.codes) + row * job.stride;
-  const std::uint8_t* weights = job.panels + panel * job.panel_bytes;
+  const std::uint8_t* weights = job.panels + (panel - job.first_panel) * job.panel_bytes;
   __m256i sum[Rows][4];
   for (std::size_t r = 0; r < Rows; ++r)
     for (std::size_t h = 0; h < 4; ++h) sum[r][h] = _mm256_setzero_si256();

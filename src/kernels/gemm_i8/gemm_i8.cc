@@ -3,6 +3,7 @@
 #include <array>
 
 #include "base/contracts.h"
+#include "kernels/gemm_i8/store_scalar.h"
 
 namespace tender::kernels {
 namespace {
@@ -26,28 +27,17 @@ void accumulate(const GemmI8Job& job, const Code* codes, const std::uint8_t* pan
   }
 }
 
-void store(const GemmI8Job& job, std::size_t m, std::size_t n, std::uint32_t sum) {
-  if (job.corrections != nullptr) sum -= static_cast<std::uint32_t>(job.corrections[m]);
-  const auto value = static_cast<std::int32_t>(sum);
-  if (job.sums != nullptr) {
-    job.sums[m * job.sums_stride + n] = value;
-    return;
-  }
-  float y = static_cast<float>(value) * (job.scales[n] * job.steps[m]);
-  if (job.addends != nullptr) y += job.addends[m][n];
-  if (job.bias != nullptr) y += job.bias[n];
-  job.y[m * job.y_stride + n] = y;
-}
-
 template <class Code>
 void run_scalar(const GemmI8Job& job, std::size_t begin, std::size_t end) {
   for (std::size_t p = begin; p < end; ++p)
     for (std::size_t m = 0; m < job.rows; ++m) {
       std::uint32_t sum[kWidth] = {};
       accumulate(job, static_cast<const Code*>(job.codes) + m * job.stride,
-                 job.panels + p * job.panel_bytes, sum);
-      for (std::size_t j = 0; j < kWidth && (job.sums != nullptr || p * kWidth + j < job.out); ++j)
+                 job.panels + (p - job.first_panel) * job.panel_bytes, sum);
+      for (std::size_t j = 0; j < kWidth && has_output(job, p * kWidth + j); ++j) {
+        if (job.corrections != nullptr) sum[j] -= static_cast<std::uint32_t>(job.corrections[m]);
         store(job, m, p * kWidth + j, sum[j]);
+      }
     }
 }
 

@@ -76,7 +76,8 @@ struct GemmI8Job {
   const float* steps = nullptr;  ///< [rows]
   const float* const* addends = nullptr;  ///< [rows], each [panels * 16]; or null
 
-  const std::uint8_t* panels = nullptr;
+  const std::uint8_t* panels = nullptr;  ///< from panel `first_panel` on
+  std::size_t first_panel = 0;
   std::size_t panel_bytes = 0;
   std::size_t out = 0;
   const float* scales = nullptr;  ///< [panels * 16]

@@ -25,7 +25,7 @@ inline __m512i broadcast(const std::uint8_t* codes) {
 template <std::size_t Rows, std::size_t Panels, bool Signed>
 void tile(const GemmI8Job& job, std::size_t row, std::size_t panel) {
   const auto* codes = static_cast<const std::uint8_t*>(job.codes) + row * job.stride;
-  const std::uint8_t* weights = job.panels + panel * job.panel_bytes;
+  const std::uint8_t* weights = job.panels + (panel - job.first_panel) * job.panel_bytes;
   __m512i sum[Rows][Panels];
   for (std::size_t r = 0; r < Rows; ++r)
     for (std::size_t p = 0; p < Panels; ++p) sum[r][p] = _mm512_setzero_si512();

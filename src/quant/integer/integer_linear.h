@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "kernels/gemm_i4/gemm_i4.h"
 #include "kernels/gemm_i8/gemm_i8.h"
 #include "quant/integer/integer_rows.h"
 #include "quant/packed_site.h"
@@ -19,6 +20,16 @@ struct IntegerWeights {
   std::span<const std::int8_t> codes;  ///< [out, in]
   std::span<const float> scales;       ///< [out], or [out, stretches]
   std::span<const float> addends;      ///< [chunks, out], or empty
+  /// [out, groups of WeightLayout::group inputs], or empty; |code * multiplier| <= 127
+  std::span<const std::uint8_t> multipliers{};
+  std::size_t group = 0;
+
+  std::size_t groups() const { return group == 0 ? 0 : (shape.in + group - 1) / group; }
+  /// Code times multiplier.
+  int weight(std::size_t output, std::size_t input) const {
+    const int code = codes[output * shape.in + input];
+    return group == 0 ? code : code * multipliers[output * groups() + input / group];
+  }
 };
 
 /// A layer ready for integer products.
@@ -32,6 +43,8 @@ struct IntegerWeights {
 ///     y[m, n] = (((0 + float(A_0) * scales[n][0]) + float(A_1) * scales[n][1]) + …) * steps[m]
 ///
 /// then addends and bias; every operation rounds to float32.
+///
+/// Weights stay packed where IntegerRows says so: four bits each, and the bytes of multipliers.
 class IntegerLinear {
  public:
   IntegerLinear() = default;
@@ -39,9 +52,12 @@ class IntegerLinear {
 
   void matmul(const IntegerRows& rows, const IntegerCodes& codes, MatrixView<float> y,
               const Epilogue& epilogue, ThreadPool& pool) const;
-  /// Name of the kernel, and why more than one accumulator where it needs them.
+  /// Names of the kernels, and why more than one accumulator where it needs them.
   std::string kernel(const IntegerRows& rows) const;
-  std::size_t parts() const { return parts_.size(); }
+  /// Of the products of many rows of the first chunk.
+  std::size_t parts() const { return orders_[0].size(); }
+  /// Memory that it holds.
+  std::size_t bytes() const;
 
  private:
   /// A run of segments whose sum fits 32 bits.
@@ -49,21 +65,40 @@ class IntegerLinear {
     std::vector<kernels::Segment> segments;
     std::uint32_t shift_after = 0;  ///< of the segments that follow
   };
+  using Parts = std::vector<Part>;
+  /// Some panels of a product of many rows.
+  struct Slab {
+    std::size_t begin = 0;
+    std::size_t end = 0;
+  };
 
-  void cut_where_32_bits_are_few(const IntegerRows& rows, const IntegerWeights& weights);
-  void run_parts(const IntegerRows& rows, const IntegerCodes& codes, kernels::GemmI8Job job,
-                 ThreadPool& pool) const;
-  void combine(const kernels::GemmI8Job& job, std::size_t begin, std::size_t end,
+  void pack(const IntegerRows& rows, const IntegerWeights& weights);
+  void cut_where_32_bits_are_few(const IntegerRows& rows, const IntegerWeights& weights,
+                                 std::size_t order);
+  std::size_t panels() const { return (out_ + kernels::PanelsI8::kWidth - 1) /
+                                      kernels::PanelsI8::kWidth; }
+  std::size_t columns() const { return panels() * kernels::PanelsI8::kWidth; }
+  void run_few(const IntegerRows& rows, const IntegerCodes& codes,
+               const kernels::GemmI8Job& job, ThreadPool& pool) const;
+  void run_planes(const IntegerRows& rows, const kernels::GemmI4Job& job, Slab slab) const;
+  void run_many(const IntegerRows& rows, const IntegerCodes& codes, const IntegerCodes::Run& run,
+                const kernels::GemmI8Job& job, ThreadPool& pool) const;
+  void run_slab(const IntegerRows& rows, const IntegerCodes& codes, const IntegerCodes::Run& run,
+                const kernels::GemmI8Job& job, Slab slab) const;
+  void combine(const kernels::GemmI8Job& job, Slab slab, std::span<const std::uint32_t> shifts,
                std::span<const std::int32_t> sums) const;
 
-  kernels::PanelsI8 panels_;
-  std::vector<Part> parts_;
+  std::size_t out_ = 0;
+  kernels::PanelsI8 panels_;     ///< of weights of 8 bits
+  kernels::PanelsI4 packed_;     ///< of weights that stay packed
+  std::vector<Parts> orders_;    ///< for each order of the rows
+  bool fits_ = true;             ///< A fits 32 bits
   bool by_stretch_ = false;
   AlignedBuffer<float> scales_;   ///< [stretches, panels * 16]
   AlignedBuffer<float> addends_;  ///< [chunks, panels * 16]
 };
 
-/// Whether sum_k |code| * 2^shift * reach stays below 2^31 for every output and chunk
+/// Whether sum_k |code * multiplier| * 2^shift * reach stays below 2^31 for every output and chunk
 /// (tender.md 5.4).
 bool sums_fit_32_bits(const RowRounding& rounding, const IntegerWeights& weights);
 

@@ -253,7 +253,7 @@ void LlmInt8::reference(const Input& input, const Packed& packed, const Rows& x,
 }
 
 void LlmInt8::prepare(Input& input, Isa isa) {
-  input.rows = IntegerRows(rounding_of(input), isa);
+  input.rows = IntegerRows(rounding_of(input), isa, {.bits = input.weight_bits});
   input.floats = &kernels::best_gemm_f32(isa);
 }
 

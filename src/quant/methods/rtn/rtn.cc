@@ -270,16 +270,23 @@ void Rtn::reference(const Input& input, const Packed& packed, const Rows& x, Mat
 
 void Rtn::prepare(Input& input, Isa isa) {
   input.floats = &kernels::best_gemm_f32(isa);
-  if (is_integer(input)) input.rows = IntegerRows(rounding_of(input), isa, stretch_of(input));
+  const bool multiplied = input.weight_granularity == WeightGranularity::multiplier;
+  if (is_integer(input))
+    input.rows = IntegerRows(rounding_of(input), isa,
+                             {.bits = input.weight_bits,
+                              .group = multiplied ? input.group : 0,
+                              .stretch = stretch_of(input)});
 }
 
 void Rtn::prepare(const Input& input, Packed& packed, Isa) {
-  const SymmetricCodes weights = expanded(unpack(packed));
+  const SymmetricCodes weights = unpack(packed);
   if (is_integer(input)) {
     std::vector<float> scales = weights.scales;
     if (input.weight_granularity == WeightGranularity::tensor)
       scales.resize(weights.shape.out, scales[0]);
-    packed.integers = IntegerLinear(input.rows, {weights.shape, weights.codes, scales, {}});
+    packed.integers =
+        IntegerLinear(input.rows, {weights.shape, weights.codes, scales, {}, weights.multipliers,
+                                   input.rows.weights().group});
   } else {
     Matrix w(weights.shape.out, weights.shape.in);
     dequantize_symmetric(weights, w.view());

@@ -272,7 +272,7 @@ void SmoothQuant::reference(const Input& input, const Packed& packed, const Rows
 }
 
 void SmoothQuant::prepare(Input& input, Isa isa) {
-  input.rows = IntegerRows(smoothquant_rounding(input), isa);
+  input.rows = IntegerRows(smoothquant_rounding(input), isa, {.bits = input.weight_bits});
 }
 
 void SmoothQuant::prepare(const Input& input, Packed& packed, Isa) {

@@ -163,14 +163,16 @@ void Tender::reference(const Input& input, const Packed& packed, const Rows& x,
 }
 
 void Tender::prepare(Input& input, Isa isa) {
-  input.rows = IntegerRows(tender_rounding(input), isa);
+  input.rows = IntegerRows(tender_rounding(input), isa,
+                           {.bits = input.weight_bits, .group = input.multiplier_group});
   if (input.rotated) input.rotation = Rotation(input.in, isa);
 }
 
 void Tender::prepare(const Input& input, Packed& packed, Isa) {
-  const SymmetricCodes weights = expanded(unpack_symmetric(packed.weights));
-  packed.integers = IntegerLinear(
-      input.rows, {weights.shape, weights.codes, weights.scales, packed.compensation});
+  const SymmetricCodes weights = unpack_symmetric(packed.weights);
+  packed.integers =
+      IntegerLinear(input.rows, {weights.shape, weights.codes, weights.scales, packed.compensation,
+                                 weights.multipliers, input.multiplier_group});
   packed.weights.bytes = {};
 }
 

@@ -29,7 +29,7 @@ struct TenderCodes {
 struct TenderPacked {
   SymmetricBytes weights;
   std::vector<float> compensation;
-  IntegerLinear integers;  ///< made by prepare(): 8-bit panels, for weights of any number of bits
+  IntegerLinear integers;  ///< made by prepare()
 };
 
 /// Tender (Lee, Lee, Sim, ISCA 2024): channels in groups whose scales are powers of two apart, so
