@@ -55,8 +55,8 @@ inline double dpbusd_peak(ThreadPool& pool) {
   for (int repeat = 0; repeat < 5; ++repeat) {
     const double start = seconds_now();
     pool.for_each_part(pool.threads(), [](std::size_t, std::size_t) { dpbusd_loop(kTurns); });
-    best = std::max(best, 48.0 * kTurns * 128 * static_cast<double>(pool.threads()) /
-                              (seconds_now() - start));
+    best = std::max(
+        best, 48.0 * kTurns * 128 * static_cast<double>(pool.threads()) / (seconds_now() - start));
   }
   return best;
 #else

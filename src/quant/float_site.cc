@@ -25,6 +25,12 @@ class FloatSite final : public PackedSite {
     return bytes;
   }
 
+  std::size_t resident_bytes() const override {
+    std::size_t bytes = 0;
+    for (const auto& panels : linears_) bytes += panels.bytes();
+    return bytes;
+  }
+
   double activation_bits() const override { return 32; }
 
   std::string kernel() const override {

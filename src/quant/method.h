@@ -80,6 +80,8 @@ concept Method = std::default_initializable<M> &&
   { M::round(input, x, pool) } -> std::same_as<typename M::Rounded>;
   { M::matmul(input, packed, rounded, y, epilogue, pool) } -> std::same_as<void>;
   { M::kernel(input, packed) } -> std::convertible_to<std::string>;
+  { M::resident_bytes(input) } -> std::same_as<std::size_t>;   // memory after prepare()
+  { M::resident_bytes(packed) } -> std::same_as<std::size_t>;  // the same of a layer
 };
 
 template <class... Ms>

@@ -62,6 +62,8 @@ class PackedSite {
   virtual LinearShape shape(std::size_t linear) const = 0;
   /// Payload as stored, metadata of the site included.
   virtual std::size_t bytes() const = 0;
+  /// Memory that weights and metadata take as they are used. Valid after prepare().
+  virtual std::size_t resident_bytes() const = 0;
   /// Bits per channel of a row as the product reads it, what goes with every row (its step)
   /// included; 32 where rows stay float32. What all rows share is counted by bytes().
   virtual double activation_bits() const = 0;
@@ -79,7 +81,8 @@ class PackedSite {
   virtual void save(PartSink& site, std::span<PartSink* const> linears) const = 0;
 
   /// Rearranges the bytes in memory and picks the kernels; once, by the loader. After it only
-  /// matmul, shape, linears, bytes, activation_bits, kernel, method and inputs may be called.
+  /// matmul, shape, linears, bytes, resident_bytes, activation_bits, kernel, method and inputs may
+  /// be called.
   virtual void prepare(Isa isa) = 0;
 };
 

@@ -34,6 +34,13 @@ class PackedSiteOf final : public PackedSite {
     return bytes;
   }
 
+  std::size_t resident_bytes() const override {
+    require(prepared_, "a site takes its memory with prepare()");
+    std::size_t bytes = M::resident_bytes(input_);
+    for (const auto& packed : linears_) bytes += M::resident_bytes(packed);
+    return bytes;
+  }
+
   double activation_bits() const override { return M::activation_bits(input_); }
 
   /// Kernels of all layers, each named once.

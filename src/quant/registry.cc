@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "kernels/gemm_i4/gemm_i4.h"
 #include "kernels/gemm_i8/gemm_i8.h"
 #include "kernels/hadamard/hadamard.h"
 #include "kernels/round_rows/round_rows.h"
@@ -112,6 +113,8 @@ void check_finite_row(std::span<const float> row, std::size_t index) {
 
 std::vector<KernelChoice> kernel_choices(Isa detected, Isa allowed) {
   std::vector<KernelChoice> choices;
+  describe_kernels("gemm_i4", kernels::gemm_i4_kernels(), detected, allowed, choices);
+  describe_kernels("unpack_i4", kernels::unpack_i4_kernels(), detected, allowed, choices);
   describe_kernels("gemm_i8", kernels::gemm_i8_kernels(), detected, allowed, choices);
   describe_kernels("gemm_i16", kernels::gemm_i16_kernels(), detected, allowed, choices);
   describe_kernels("round_rows", kernels::round_rows_kernels(), detected, allowed, choices);

@@ -67,7 +67,7 @@ struct GemmI4Job {
   /// corrections and segments say nothing here.
   GemmI8Job common;
   std::size_t planes = 1;
-  std::size_t plane_stride = 0;  ///< bytes from plane to plane of a row, lines * 8
+  std::size_t plane_stride = 0;               ///< bytes from plane to plane of a row, lines * 8
   const std::int32_t* corrections = nullptr;  ///< [rows, groups], 8 * the sum of x over the group
   const std::uint8_t* multipliers = nullptr;  ///< [panels, groups, 16]; or null
   std::size_t lines = 0;
@@ -112,7 +112,7 @@ struct UnpackI4Job {
   std::size_t groups = 1;
   const UnpackQuad* quads = nullptr;
   std::size_t quad_count = 0;
-  std::uint8_t flip = 0;  ///< 0x80 makes offset panels
+  std::uint8_t flip = 0;        ///< 0x80 makes offset panels
   std::uint8_t* out = nullptr;  ///< [panels of the call, quad_count, 64]
 };
 

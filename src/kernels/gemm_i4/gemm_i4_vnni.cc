@@ -62,8 +62,7 @@ void tile(const GemmI4Job& job, std::size_t row, std::size_t panel) {
         }
     }
     for (std::size_t r = 0; r < Rows; ++r) {
-      const __m512i correction =
-          _mm512_set1_epi32(job.corrections[(row + r) * job.groups + g]);
+      const __m512i correction = _mm512_set1_epi32(job.corrections[(row + r) * job.groups + g]);
       for (std::size_t p = 0; p < Panels; ++p) {
         __m512i part = sum[r][p][Planes - 1];
         for (std::size_t d = Planes - 1; d-- > 0;)
@@ -79,8 +78,8 @@ void tile(const GemmI4Job& job, std::size_t row, std::size_t panel) {
     for (std::size_t p = 0; p < Panels; ++p) store(common, row + r, (panel + p) * 16, total[r][p]);
 }
 
-/// One row and one panel: memory is read in one stream. Sums of low and of high nibbles, of even and
-/// of odd lines stand apart, as a chain of vpdpbusd takes four cycles a link.
+/// One row and one panel: memory is read in one stream. Sums of low and of high nibbles, of even
+/// and of odd lines stand apart, as a chain of vpdpbusd takes four cycles a link.
 template <std::size_t Planes>
 void one_row(const GemmI4Job& job, std::size_t row, std::size_t panel) {
   const GemmI8Job& common = job.common;
@@ -118,8 +117,7 @@ void one_row(const GemmI4Job& job, std::size_t row, std::size_t panel) {
                               _mm512_add_epi32(_mm512_add_epi32(sum[d][0], sum[d][1]),
                                                _mm512_add_epi32(sum[d][2], sum[d][3])));
     part = _mm512_sub_epi32(part, _mm512_set1_epi32(corrections[g]));
-    if (job.multipliers != nullptr)
-      part = _mm512_mullo_epi32(part, multipliers_of(job, panel, g));
+    if (job.multipliers != nullptr) part = _mm512_mullo_epi32(part, multipliers_of(job, panel, g));
     total = _mm512_add_epi32(total, part);
   }
   store(common, row, panel * 16, total);

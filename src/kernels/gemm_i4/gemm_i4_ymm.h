@@ -73,9 +73,8 @@ void tile(const GemmI4Job& job, std::size_t row, std::size_t panel) {
     __m256i sum[Rows][2];
     for (std::size_t r = 0; r < Rows; ++r)
       for (std::size_t h = 0; h < 2; ++h)
-        sum[r][h] =
-            _mm256_sub_epi32(_mm256_setzero_si256(),
-                             _mm256_set1_epi32(job.corrections[(row + r) * job.groups + g]));
+        sum[r][h] = _mm256_sub_epi32(
+            _mm256_setzero_si256(), _mm256_set1_epi32(job.corrections[(row + r) * job.groups + g]));
     const std::size_t left = job.lines - l;
     const std::size_t end = l + (left < job.group_lines ? left : job.group_lines);
     for (std::size_t count = 0; l < end; l += count) {

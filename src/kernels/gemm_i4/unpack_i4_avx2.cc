@@ -55,7 +55,8 @@ void unpack_i4_avx2(const UnpackI4Job& job, std::size_t begin, std::size_t end) 
         __m256i codes = _mm256_sub_epi8(codes_of(quad, half),
                                         _mm256_set1_epi32(static_cast<int>(quad.subtract)));
         if (job.multipliers != nullptr)
-          codes = product(codes, multipliers_of(quad, job.multipliers + p * job.groups * 16 + 8 * h));
+          codes =
+              product(codes, multipliers_of(quad, job.multipliers + p * job.groups * 16 + 8 * h));
         _mm256_store_si256(reinterpret_cast<__m256i*>(out), _mm256_xor_si256(codes, flip));
       }
 }

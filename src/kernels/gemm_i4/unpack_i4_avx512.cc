@@ -11,19 +11,17 @@ namespace {
 inline __m512i codes_of(const UnpackQuad& quad, const std::uint8_t* panel) {
   if (quad.one_line) {
     const std::uint32_t mask = quad.mask[0] | quad.mask[1] | quad.mask[2] | quad.mask[3];
-    const __m512i turned =
-        _mm512_rolv_epi32(_mm512_load_si512(panel + quad.at[0]),
-                          _mm512_set1_epi32(static_cast<int>(quad.rotate[0])));
+    const __m512i turned = _mm512_rolv_epi32(_mm512_load_si512(panel + quad.at[0]),
+                                             _mm512_set1_epi32(static_cast<int>(quad.rotate[0])));
     return _mm512_and_si512(turned, _mm512_set1_epi32(static_cast<int>(mask)));
   }
   __m512i all = _mm512_setzero_si512();
   for (int t = 0; t < 4; ++t) {
-    const __m512i turned =
-        _mm512_rolv_epi32(_mm512_load_si512(panel + quad.at[t]),
-                          _mm512_set1_epi32(static_cast<int>(quad.rotate[t])));
+    const __m512i turned = _mm512_rolv_epi32(_mm512_load_si512(panel + quad.at[t]),
+                                             _mm512_set1_epi32(static_cast<int>(quad.rotate[t])));
     // all | (turned & mask)
-    all = _mm512_ternarylogic_epi32(all, turned,
-                                    _mm512_set1_epi32(static_cast<int>(quad.mask[t])), 0xf8);
+    all = _mm512_ternarylogic_epi32(all, turned, _mm512_set1_epi32(static_cast<int>(quad.mask[t])),
+                                    0xf8);
   }
   return all;
 }

@@ -217,7 +217,7 @@ std::size_t Decoder::resident_bytes() const {
   std::size_t sum = embedding_.bytes() + other_bytes() + attention_.bytes();
   for (const LoadedSite& site : sites_) {
     if (site.packed == nullptr) continue;  // of a layer that is not there
-    sum += site.packed->bytes();
+    sum += site.packed->resident_bytes();
     for (const std::vector<float>& bias : site.biases) sum += bias.size() * sizeof(float);
   }
   return sum;

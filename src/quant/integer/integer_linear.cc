@@ -67,8 +67,7 @@ void bound_quad(const IntegerRows& rows, const IntegerWeights& weights, std::siz
     if (k == in) continue;
     for (std::size_t c = 0; c * out < sums.size(); ++c) {
       const std::size_t chunk = rows.orders().size() > 1 ? order : c;
-      const std::int64_t reach =
-          rows.reach(order, chunk, (segment.codes + quad) * kQuad + t, slot);
+      const std::int64_t reach = rows.reach(order, chunk, (segment.codes + quad) * kQuad + t, slot);
       for (std::size_t n = 0; n < out; ++n)
         sums[c * out + n] += std::abs(weights.weight(n, k)) * reach;
     }
@@ -359,16 +358,16 @@ std::string IntegerLinear::kernel(const IntegerRows& rows) const {
     if (rows.few_kernel() == nullptr)
       name += fmt::format(" on panels unpacked in {}", rows.unpack_kernel().name);
   } else if (rows.weights().bits <= 4) {
-    name += fmt::format(" on codes widened to 8 bits, since {} inputs to a multiplier are not whole "
-                        "lines of 8",
-                        rows.weights().group);
+    name += fmt::format(
+        " on codes widened to 8 bits, since {} inputs to a multiplier are not whole "
+        "lines of 8",
+        rows.weights().group);
   }
   if (rows.few_kernel() != nullptr)
     name = fmt::format("gemm_i4 {} up to {} rows, then {}", rows.few_kernel()->name,
                        rows.most_few_rows(), name);
   if (by_stretch_) return name + ", one sum per weight group";
-  if (!fits_)
-    name += fmt::format(", {} accumulators since 32 bits might overflow", parts());
+  if (!fits_) name += fmt::format(", {} accumulators since 32 bits might overflow", parts());
   return name;
 }
 

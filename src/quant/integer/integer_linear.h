@@ -75,11 +75,12 @@ class IntegerLinear {
   void pack(const IntegerRows& rows, const IntegerWeights& weights);
   void cut_where_32_bits_are_few(const IntegerRows& rows, const IntegerWeights& weights,
                                  std::size_t order);
-  std::size_t panels() const { return (out_ + kernels::PanelsI8::kWidth - 1) /
-                                      kernels::PanelsI8::kWidth; }
+  std::size_t panels() const {
+    return (out_ + kernels::PanelsI8::kWidth - 1) / kernels::PanelsI8::kWidth;
+  }
   std::size_t columns() const { return panels() * kernels::PanelsI8::kWidth; }
-  void run_few(const IntegerRows& rows, const IntegerCodes& codes,
-               const kernels::GemmI8Job& job, ThreadPool& pool) const;
+  void run_few(const IntegerRows& rows, const IntegerCodes& codes, const kernels::GemmI8Job& job,
+               ThreadPool& pool) const;
   void run_planes(const IntegerRows& rows, const kernels::GemmI4Job& job, Slab slab) const;
   void run_many(const IntegerRows& rows, const IntegerCodes& codes, const IntegerCodes::Run& run,
                 const kernels::GemmI8Job& job, ThreadPool& pool) const;
@@ -89,10 +90,10 @@ class IntegerLinear {
                std::span<const std::int32_t> sums) const;
 
   std::size_t out_ = 0;
-  kernels::PanelsI8 panels_;     ///< of weights of 8 bits
-  kernels::PanelsI4 packed_;     ///< of weights that stay packed
-  std::vector<Parts> orders_;    ///< for each order of the rows
-  bool fits_ = true;             ///< A fits 32 bits
+  kernels::PanelsI8 panels_;   ///< of weights of 8 bits
+  kernels::PanelsI4 packed_;   ///< of weights that stay packed
+  std::vector<Parts> orders_;  ///< for each order of the rows
+  bool fits_ = true;           ///< A fits 32 bits
   bool by_stretch_ = false;
   AlignedBuffer<float> scales_;   ///< [stretches, panels * 16]
   AlignedBuffer<float> addends_;  ///< [chunks, panels * 16]

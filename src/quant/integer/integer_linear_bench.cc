@@ -149,17 +149,22 @@ const bool registered = [] {
       const std::string end = "/" + std::to_string(threads) + " threads/" + c.name;
       for (const std::size_t mebibytes : {16U, 64U, 512U})
         add("decode/2048x2048/" + std::to_string(mebibytes) + " MiB" + end,
-            [=](benchmark::State& s) { decode(s, c, {2048, 2048}, mebibytes, threads); });
-      add("prefill/512x2048x2048" + end,
-          [=](benchmark::State& s) { product(s, c, {2048, 2048}, 512, 0, threads); });
+            [=](benchmark::State& s) {
+              decode(s, c, {2048, 2048}, mebibytes, threads);
+            });
+      add("prefill/512x2048x2048" + end, [=](benchmark::State& s) {
+        product(s, c, {2048, 2048}, 512, 0, threads);
+      });
     }
     if (c.bits != 4) continue;
     for (const std::size_t rows : {1U, 2U, 4U, 8U, 12U, 16U, 24U, 32U, 48U, 64U, 128U, 512U}) {
       const std::string begin = "rows/" + std::to_string(rows) + "x2048x2048/";
-      add(begin + "packed/" + c.name,
-          [=](benchmark::State& s) { product(s, c, {2048, 2048}, rows, rows, 1); });
-      add(begin + "unpacked/" + c.name,
-          [=](benchmark::State& s) { product(s, c, {2048, 2048}, rows, 0, 1); });
+      add(begin + "packed/" + c.name, [=](benchmark::State& s) {
+        product(s, c, {2048, 2048}, rows, rows, 1);
+      });
+      add(begin + "unpacked/" + c.name, [=](benchmark::State& s) {
+        product(s, c, {2048, 2048}, rows, 0, 1);
+      });
     }
   }
   return true;

@@ -90,9 +90,7 @@ std::uint32_t best_window(const ChunkRounding& chunk, std::uint32_t span) {
 }  // namespace
 
 IntegerRows::IntegerRows(RowRounding rounding, Isa isa, WeightLayout weights)
-    : rounding_(std::move(rounding)),
-      weights_(weights),
-      round_(&kernels::best_round_rows(isa)) {
+    : rounding_(std::move(rounding)), weights_(weights), round_(&kernels::best_round_rows(isa)) {
   require(!rounding_.chunks.empty() && rounding_.in > 0, "rows are rounded by at least one chunk");
   require(unit_is_used(rounding_), "some channel of a chunk has the smallest step");
   require(rounding_.element_groups == 0 || fits_elements(rounding_),
@@ -111,8 +109,7 @@ IntegerRows::IntegerRows(RowRounding rounding, Isa isa, WeightLayout weights)
   }
   for (CodeOrder& order : orders_)
     if (packed_)
-      order.quads =
-          kernels::plan_unpacking(rounding_.in, order.slots, order.folds, weights_.group);
+      order.quads = kernels::plan_unpacking(rounding_.in, order.slots, order.folds, weights_.group);
 }
 
 void IntegerRows::choose(Isa isa) {
@@ -270,14 +267,24 @@ void IntegerRows::place(std::span<const std::int16_t> codes, std::size_t chunk, 
   if (few || form_ == Form::digits) {
     const std::size_t group = few && weights_.group != 0 ? weights_.group : rounding_.in;
     place_digits(codes, chunk, reinterpret_cast<std::int8_t*>(row), group, corrections);
-    if (!few) *corrections = static_cast<std::int32_t>(static_cast<std::uint32_t>(*corrections) *
-                                                       (128U / kernels::PanelsI4::kOffset));
+    if (!few)
+      *corrections = static_cast<std::int32_t>(static_cast<std::uint32_t>(*corrections) *
+                                               (128U / kernels::PanelsI4::kOffset));
     return;
   }
-  if (form_ == Form::words)
-    return place_words(codes, chunk, reinterpret_cast<std::int16_t*>(row));
+  if (form_ == Form::words) return place_words(codes, chunk, reinterpret_cast<std::int16_t*>(row));
   const std::uint32_t sum = place_bytes(orders_[orders_.size() > 1 ? chunk : 0], codes, row);
   if (offset_panels()) *corrections = static_cast<std::int32_t>(sum * 128U);
+}
+
+std::size_t IntegerRows::bytes() const {
+  std::size_t bytes = 0;
+  for (const CodeOrder& order : orders_)
+    bytes += order.slots.size() * sizeof(std::uint32_t) + order.folds.size() +
+             order.segments.size() * sizeof(kernels::Segment) +
+             order.quads.size() * sizeof(kernels::UnpackQuad);
+  for (const auto& powers : powers_) bytes += powers.size() * sizeof(std::int16_t);
+  return bytes;
 }
 
 bool IntegerRows::folds() const {

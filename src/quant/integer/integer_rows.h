@@ -36,8 +36,8 @@ struct WeightLayout {
 
 /// In which order channels meet weights in a product of many rows.
 struct CodeOrder {
-  std::vector<std::uint32_t> slots;        ///< the channel of each slot of a panel, `in` for none
-  std::vector<std::uint8_t> folds;         ///< [slots], by how much its weights are shifted; or none
+  std::vector<std::uint32_t> slots;  ///< the channel of each slot of a panel, `in` for none
+  std::vector<std::uint8_t> folds;   ///< [slots], by how much its weights are shifted; or none
   std::vector<kernels::Segment> segments;  ///< of codes and panel
   std::vector<kernels::UnpackQuad> quads;  ///< how packed panels get there; empty for 8-bit ones
 };
@@ -115,6 +115,8 @@ class IntegerRows {
   /// 128 * the sum of a row's codes over some segments, shifts included.
   std::int32_t correction(const IntegerCodes& rows, std::size_t row,
                           std::span<const kernels::Segment> segments) const;
+  /// Memory of orders and shifts, what rounding() holds not counted.
+  std::size_t bytes() const;
   /// Whether some group was folded into another.
   bool folds() const;
   /// Consecutive groups that one product takes.
@@ -155,7 +157,7 @@ class IntegerRows {
   std::size_t plane_stride_ = 0;
   std::vector<CodeOrder> orders_;
   std::vector<std::vector<std::int16_t>>
-      powers_;  ///< [chunks], each [stride]: 2^shift in its plane, else 0
+      powers_;              ///< [chunks], each [stride]: 2^shift in its plane, else 0
   std::size_t stride_ = 0;  ///< of the codes of many rows
 };
 

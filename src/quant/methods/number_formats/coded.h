@@ -149,6 +149,8 @@ class Coded {
   static void matmul(const Input& input, const Packed& packed, const Rounded& rounded,
                      MatrixView<float> y, const Epilogue& epilogue, ThreadPool& pool);
   static std::string kernel(const Input& input, const Packed& packed);
+  static std::size_t resident_bytes(const Input& input) { return input_bytes(input); }
+  static std::size_t resident_bytes(const Packed& packed) { return packed.floats.bytes(); }
 
  private:
   Options options_;

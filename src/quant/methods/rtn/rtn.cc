@@ -284,9 +284,12 @@ void Rtn::prepare(const Input& input, Packed& packed, Isa) {
     std::vector<float> scales = weights.scales;
     if (input.weight_granularity == WeightGranularity::tensor)
       scales.resize(weights.shape.out, scales[0]);
-    packed.integers =
-        IntegerLinear(input.rows, {weights.shape, weights.codes, scales, {}, weights.multipliers,
-                                   input.rows.weights().group});
+    packed.integers = IntegerLinear(input.rows, {weights.shape,
+                                                 weights.codes,
+                                                 scales,
+                                                 {},
+                                                 weights.multipliers,
+                                                 input.rows.weights().group});
   } else {
     Matrix w(weights.shape.out, weights.shape.in);
     dequantize_symmetric(weights, w.view());

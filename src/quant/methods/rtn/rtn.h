@@ -132,6 +132,12 @@ class Rtn {
   static void matmul(const Input& input, const Packed& packed, const Rounded& rounded,
                      MatrixView<float> y, const Epilogue& epilogue, ThreadPool& pool);
   static std::string kernel(const Input& input, const Packed& packed);
+  static std::size_t resident_bytes(const Input& input) {
+    return input_bytes(input) + input.rows.bytes();
+  }
+  static std::size_t resident_bytes(const Packed& packed) {
+    return packed.integers.bytes() + packed.floats.bytes();
+  }
 
  protected:
   /// Codes in the granularity of the site. @param search  of which the scales are as in the options

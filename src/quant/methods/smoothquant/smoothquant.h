@@ -144,6 +144,10 @@ class SmoothQuant {
   static void matmul(const Input& input, const Packed& packed, const Rounded& rounded,
                      MatrixView<float> y, const Epilogue& epilogue, ThreadPool& pool);
   static std::string kernel(const Input& input, const Packed& packed);
+  static std::size_t resident_bytes(const Input& input) {
+    return input_bytes(input) + input.rows.bytes();
+  }
+  static std::size_t resident_bytes(const Packed& packed) { return packed.integers.bytes(); }
 
  private:
   /// The input with that alpha.

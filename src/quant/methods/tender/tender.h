@@ -79,6 +79,10 @@ class Tender {
   static void matmul(const Input& input, const Packed& packed, const Rounded& rounded,
                      MatrixView<float> y, const Epilogue& epilogue, ThreadPool& pool);
   static std::string kernel(const Input& input, const Packed& packed);
+  static std::size_t resident_bytes(const Input& input) {
+    return input.bytes() + input.rows.bytes();
+  }
+  static std::size_t resident_bytes(const Packed& packed) { return packed.integers.bytes(); }
 
  private:
   /// Weights and moment in the basis in which rows are rounded.
