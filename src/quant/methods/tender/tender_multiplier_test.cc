@@ -85,6 +85,14 @@ TEST(TenderCheck19, AWeightTakesFourBitsAndAnEighthOfAByteIn64AndAScalePerOutput
   EXPECT_EQ(8 * Tender::bytes(q.packed()[0]), bits);
 }
 
+TEST(TenderCheck19, TheLayerTakesHardlyMoreInMemoryThanStored) {
+  const Quantized q(w4a8(64), outlier_rows(24, 576, 5), uneven_weights(512, 576), false);
+  PackedSiteOf<Tender> site(Quantized::copy_of(q.input), q.packed());
+  site.prepare(host_isa());
+  EXPECT_GE(site.resident_bytes(), site.bytes());
+  EXPECT_LT(static_cast<double>(site.resident_bytes()), 1.15 * static_cast<double>(site.bytes()));
+}
+
 TEST(TenderCheck19, TheLastGroupMayBeShorter) {
   const Quantized q(w4a8(64), outlier_rows(24, 70, 6), uneven_weights(5, 70), true);
   EXPECT_EQ(q.codes.weights.multipliers.size(), 10U);
