@@ -87,6 +87,7 @@ TEST_F(EvalCompareCommandTest, NumbersAreTheSameForAnyThreadsAndInstructionSet) 
       ASSERT_EQ(finished.exit_code, 0) << finished.err;
       Json model = Json::parse(finished.out)["models"][0];
       model.erase("kernels");
+      model["model"].erase("resident_bytes");  // each kernel arranges weights in its own way
       if (first.empty()) first = model.dump();
       EXPECT_EQ(model.dump(), first) << cpu << ", " << threads << " threads";
     }
