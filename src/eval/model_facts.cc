@@ -13,20 +13,6 @@
 namespace tender::eval {
 namespace {
 
-/// What follows the layer's number in a site's name.
-std::string kind_of(std::string_view name) {
-  std::size_t begin = 0;
-  for (std::size_t at = 0; at < name.size();) {
-    const std::size_t dot = std::min(name.find('.', at), name.size());
-    const std::string_view part = name.substr(at, dot - at);
-    const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
-    if (!part.empty() && std::ranges::all_of(part, is_digit))
-      begin = std::min(dot + 1, name.size());
-    at = dot + 1;
-  }
-  return std::string(name.substr(begin));
-}
-
 void append_once(std::string& list, std::string_view item, std::string_view separator) {
   if (list.find(item) != std::string::npos) return;
   if (!list.empty()) list += separator;
@@ -36,7 +22,7 @@ void append_once(std::string& list, std::string_view item, std::string_view sepa
 }  // namespace
 
 SiteFacts facts_of(const model::SiteSpec& spec, const quant::PackedSite& site) {
-  return {kind_of(spec.name), std::string(site.method()), site.kernel(), site.bytes(),
+  return {model::site_kind(spec.name), std::string(site.method()), site.kernel(), site.bytes(),
           site.activation_bits()};
 }
 

@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/cpu.h"
@@ -61,6 +62,9 @@ struct SiteSpec {
   /// empty where there is none.
   std::string norm{};
 };
+
+/// What follows the layer's number in the name of a site: "self_attn.qkv".
+std::string site_kind(std::string_view name);
 
 /// A model before its weights are read: what `inspect`, `convert` and `quantize` work on.
 struct ModelSpec {

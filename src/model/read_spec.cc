@@ -146,6 +146,19 @@ void describe_head(ModelSpec& spec) {
 
 }  // namespace
 
+std::string site_kind(std::string_view name) {
+  std::size_t begin = 0;
+  for (std::size_t at = 0; at < name.size();) {
+    const std::size_t dot = std::min(name.find('.', at), name.size());
+    const std::string_view part = name.substr(at, dot - at);
+    const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+    if (!part.empty() && std::ranges::all_of(part, is_digit))
+      begin = std::min(dot + 1, name.size());
+    at = dot + 1;
+  }
+  return std::string(name.substr(begin));
+}
+
 ModelSpec read_spec(const io::Checkpoint& checkpoint) {
   const Architecture& arch = architecture_of(checkpoint);
   if (checkpoint.gguf() == nullptr) {

@@ -93,6 +93,14 @@ TEST_F(ReproduceCommandTest, ARewriteKeepsEveryLogitWhereFactorsArePowersOfTwo) 
   EXPECT_EQ(loud["positions"], quiet["positions"]);
   EXPECT_FALSE(quiet["positions"].is_null());
   expect_refused(run_tender({"rewrite", folder_ / "tiny", folder_ / "loud"}), 1, "IO_EXISTS");
+  write_text(folder_ / "some.txt", tiny_text(600));
+  const Finished counted =
+      run_tender({"rewrite", folder_ / "tiny", folder_ / "counted", "--text", folder_ / "some.txt",
+                  "--samples", "2", "--seqlen", "20", "--json"});
+  ASSERT_EQ(counted.exit_code, 0) << counted.err;
+  const Json zeros = Json::parse(counted.out)["zero_codes"];
+  EXPECT_GT(zeros["after"]["self_attn.qkv"]["per_row_4"],
+            zeros["before"]["self_attn.qkv"]["per_row_4"]);
   expect_refused(run_tender({"rewrite", folder_ / "tiny", folder_ / "x", "--factors", "0"}), 2,
                  "OUTLIERS");
 }
