@@ -6,6 +6,7 @@
 
 #include "base/cpu.h"
 #include "cli/command.h"
+#include "cli/generation.h"
 #include "cli/run_options.h"
 #include "compress/source_name.h"
 #include "eval/model_facts.h"
@@ -45,6 +46,7 @@ class Bench : public Command {
     const auto checkpoint = io::open_checkpoint(model_);
     const auto model =
         model::load_model(*checkpoint, host_isa(), context.pool(), context.progress(), run_);
+    if (options_.generated > 0) refuse_evaluation_methods(*model);
     const eval::SpeedResult result =
         eval::measure_speed(*model, options_, context.pool(), context.progress());
     context.end_progress();

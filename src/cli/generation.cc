@@ -26,8 +26,13 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// Methods whose rows depend on the other rows of a pass would give other texts in decode than in
-/// prefill.
+std::size_t common_prefix(std::span<const text::TokenId> a, std::span<const text::TokenId> b) {
+  const auto end = std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first;
+  return static_cast<std::size_t>(end - a.begin());
+}
+
+}  // namespace
+
 void refuse_evaluation_methods(const model::Model& model) {
   for (std::size_t i = 0; i < model.sites().size(); ++i)
     if (model.site(i).inputs() == quant::InputRounding::by_chunk)
@@ -39,13 +44,6 @@ void refuse_evaluation_methods(const model::Model& model) {
            "the method '{}' rounds several rows at once, so it cannot generate token by token",
            model.site(i).method());
 }
-
-std::size_t common_prefix(std::span<const text::TokenId> a, std::span<const text::TokenId> b) {
-  const auto end = std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first;
-  return static_cast<std::size_t>(end - a.begin());
-}
-
-}  // namespace
 
 void declare_generation(CLI::App& app, GenerationOptions& options,
                         const std::string& most_tokens_help, const std::string& context_help) {

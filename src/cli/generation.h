@@ -59,6 +59,10 @@ struct Generation {
   std::optional<double> decode_tokens_per_second() const;
 };
 
+/// Methods whose rows depend on the other rows of a pass would give other texts in decode than in
+/// prefill. @throws Error unsupported (METHOD_EVAL_ONLY)
+void refuse_evaluation_methods(const model::Model& model);
+
 /// A loaded model with its tokenizer and one sequence.
 class Generator {
  public:

@@ -275,7 +275,9 @@ class SitePipeline::Impl {
     keeper_->keep({site, *packed, views, sample, seconds});
     if (!sample.positions.empty()) {
       packed->prepare(isa_);
-      keeper_->measure({site, *packed, views, sample, seconds});
+      // A few rows from anywhere are no chunk: what they say of one would mislead.
+      if (packed->inputs() != quant::InputRounding::by_chunk)
+        keeper_->measure({site, *packed, views, sample, seconds});
     }
     for (const std::string& linear : spec_.sites[site].linears)
       weights_.release(linear + ".weight");

@@ -157,6 +157,11 @@ TYPED_TEST(MethodBadInputTest, ARowThatIsNotFiniteGivesNanInItsOwnResultAndNowhe
         spoilt.rows(4, 69) = bad;
         const Matrix y = this->run(*site, spoilt.all(), pool);
         for (std::size_t m = 0; m < kRows; ++m) {
+          // Without the row its chunk has other statistics, so that only NaN must not spread.
+          if (m != 4 && site->inputs() == InputRounding::by_chunk) {
+            for (const float value : y.row(m)) EXPECT_TRUE(std::isfinite(value)) << to_string(isa);
+            continue;
+          }
           if (m != 4) {
             EXPECT_TRUE(same_bits(y.row(m), expected.row(m))) << to_string(isa) << " row " << m;
             continue;

@@ -96,7 +96,18 @@ inline std::vector<Json> settings_of(std::string_view method) {
             {{"groups", 20}},
             {{"mode", "one-row"}},
             {{"mode", "one-row"}, {"weight_bits", 4}},
-            {{"mode", "one-row"}, {"weight_bits", 4}, {"activation_bits", 4}}};
+            {{"mode", "one-row"}, {"weight_bits", 4}, {"activation_bits", 4}},
+            {{"bias", "none"}, {"mode", "static"}, {"chunk_rows", 8}},
+            {{"mode", "dynamic"}},
+            {{"mode", "dynamic"}, {"chunk_rows", 5}, {"groups", 20}},  // several planes of words
+            {{"mode", "dynamic"}, {"chunk_rows", 8}, {"bias", "dynamic"}},
+            {{"mode", "dynamic"}, {"chunk_rows", 8}, {"weight_bits", 4}, {"activation_bits", 4}},
+            {{"mode", "dynamic"},
+             {"chunk_rows", 8},
+             {"bias", "dynamic"},
+             {"weight_bits", 4},
+             {"activation_bits", 4},
+             {"rotation", "hadamard"}}};
   return {Json::object()};
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -143,7 +144,10 @@ class SiteQuantizerOf final : public SiteQuantizer {
             "calibration rows are [tokens, in], each with a position");
     if (!moment_) moment_.emplace(shape_.in, isa);
     Matrix rounded(rows.values.rows(), shape_.in);
-    pool.for_each_part(rows.values.rows(), [&](std::size_t begin, std::size_t end) {
+    // Rows that are rounded by their neighbours are not parted from them.
+    const bool whole = M::rounding(*input_) == InputRounding::by_chunk;
+    const std::size_t least = whole ? std::max<std::size_t>(rows.values.rows(), 1) : 1;
+    pool.for_each_part(rows.values.rows(), least, [&](std::size_t begin, std::size_t end) {
       M::rounded(
           *input_,
           {rows.values.rows_from(begin, end - begin), rows.positions.subspan(begin, end - begin)},

@@ -159,6 +159,24 @@ TEST_F(GenerateTest, WhatCannotBeDoneIsToldWithCodeAndExitCode) {
   EXPECT_EQ(code({"--prompt-file", "/no/such/file"}, 1), "IO_NOT_FOUND");
 }
 
+TEST_F(GenerateTest, AModelWhoseRowsAreRoundedByTheirChunkIsForEvaluation) {
+  const TemporaryFolder folder;
+  const std::string out = (folder.path() / "dynamic").string();
+  const Finished quantized = run_tender({"quantize", model().string(), out, "--method", "tender",
+                                         "--mode", "dynamic", "--bias", "dynamic"});
+  ASSERT_EQ(quantized.exit_code, 0) << quantized.err;
+  const auto code = [&](std::vector<std::string> arguments) {
+    arguments.push_back("--json");
+    const Finished finished = run_tender(arguments);
+    EXPECT_EQ(finished.exit_code, 1) << finished.out;
+    return Json::parse(finished.out)["error"]["code"].get<std::string>();
+  };
+  EXPECT_EQ(code({"generate", out, "--prompt", "a"}), "METHOD_EVAL_ONLY");
+  EXPECT_EQ(code({"bench", out, "-p", "4", "-n", "1", "-r", "1"}), "METHOD_EVAL_ONLY");
+  EXPECT_EQ(run_tender({"bench", out, "-p", "4", "-n", "0", "-r", "1"}).exit_code, 0);
+  EXPECT_EQ(run_tender({"logits", out, "--tokens", "1,2,3"}).exit_code, 0);
+}
+
 TEST_F(GenerateTest, CtrlCEndsTheTextWithTheStatistics) {
   TinyModel endless;
   endless.context = 1U << 20U;

@@ -357,6 +357,8 @@ std::string IntegerLinear::kernel(const IntegerRows& rows) const {
     if (rows.folds()) name += fmt::format(" with {} groups in one", rows.groups_at_once());
     if (rows.few_kernel() == nullptr)
       name += fmt::format(" on panels unpacked in {}", rows.unpack_kernel().name);
+  } else if (rows.weights().bits <= 4 && rows.rounding().chunk_groups > 0) {
+    name += " on codes widened to 8 bits, since chunks bring their shifts with the rows";
   } else if (rows.weights().bits <= 4) {
     name += fmt::format(
         " on codes widened to 8 bits, since {} inputs to a multiplier are not whole "

@@ -92,7 +92,8 @@ std::uint32_t best_window(const ChunkRounding& chunk, std::uint32_t span) {
 IntegerRows::IntegerRows(RowRounding rounding, Isa isa, WeightLayout weights)
     : rounding_(std::move(rounding)), weights_(weights), round_(&kernels::best_round_rows(isa)) {
   require(!rounding_.chunks.empty() && rounding_.in > 0, "rows are rounded by at least one chunk");
-  require(unit_is_used(rounding_), "some channel of a chunk has the smallest step");
+  require(rounding_.chunk_groups > 0 || unit_is_used(rounding_),
+          "some channel of a chunk has the smallest step");
   require(rounding_.element_groups == 0 || fits_elements(rounding_),
           "elements bring their shifts in words");
   choose(isa);
@@ -114,8 +115,9 @@ IntegerRows::IntegerRows(RowRounding rounding, Isa isa, WeightLayout weights)
 
 void IntegerRows::choose(Isa isa) {
   const bool elements = rounding_.element_groups > 0;
-  shifted_ = elements || rounding_.chunks.size() > 1;
-  packed_ = weights_.bits <= 4 && weights_.group % kLineInputs == 0;
+  const bool brought = rounding_.chunk_groups > 0;
+  shifted_ = elements || brought || rounding_.chunks.size() > 1;
+  packed_ = !brought && weights_.bits <= 4 && weights_.group % kLineInputs == 0;
   const kernels::GemmI8Kernel& bytes = best_kernel(kernels::gemm_i8_kernels(), isa);
   const bool unpacks = packed_ && bytes.offset_panels;  // into any order, of any chunk
   kernel_ = !shifted_ || unpacks ? &bytes : &best_kernel(kernels::gemm_i16_kernels(), isa);
@@ -186,14 +188,30 @@ void IntegerRows::order_naturally() {
     order.segments.push_back({p * count, 0, count, p == 0 ? 0 : span});
   stride_ = planes * order.slots.size();
   if (rounding_.element_groups > 0) return;  // operands come shifted
-  for (const ChunkRounding& chunk : rounding_.chunks) {
-    auto& powers = powers_.emplace_back(stride_, std::int16_t{0});
-    for (std::size_t k = 0; k < in; ++k) {
-      const std::uint32_t shift = chunk.shift.empty() ? 0 : chunk.shift[k];
-      const std::size_t plane = planes - 1 - shift / span;  // the largest steps come first
-      powers[plane * order.slots.size() + k] = static_cast<std::int16_t>(1 << (shift % span));
-    }
+  if (rounding_.chunk_groups > 0) powers_.push_back(largest_powers());
+  for (const ChunkRounding& chunk : rounding_.chunks)
+    if (rounding_.chunk_groups == 0) powers_.push_back(powers_of(chunk));
+}
+
+std::vector<std::int16_t> IntegerRows::powers_of(const ChunkRounding& chunk) const {
+  const std::uint32_t span = word_shifts(rounding_) + 1;
+  const std::size_t planes = stride_ / slots().size();
+  std::vector<std::int16_t> powers(stride_, 0);
+  for (std::size_t k = 0; k < rounding_.in; ++k) {
+    const std::uint32_t shift = chunk.shift.empty() ? 0 : chunk.shift[k];
+    const std::size_t plane = planes - 1 - shift / span;  // the largest steps come first
+    powers[plane * slots().size() + k] = static_cast<std::int16_t>(1 << (shift % span));
   }
+  return powers;
+}
+
+// Of every plane: a chunk has each channel in one of them, so this is more than any chunk has.
+std::vector<std::int16_t> IntegerRows::largest_powers() const {
+  const std::uint32_t span = word_shifts(rounding_) + 1;
+  std::vector<std::int16_t> powers(stride_, static_cast<std::int16_t>(1 << (span - 1)));
+  std::fill_n(powers.begin(), slots().size(),
+              static_cast<std::int16_t>(1 << (largest_shift(rounding_) % span)));
+  return powers;
 }
 
 void IntegerRows::order_digits() {
@@ -224,16 +242,16 @@ std::uint32_t IntegerRows::place_bytes(const CodeOrder& order, std::span<const s
   return sum;
 }
 
-void IntegerRows::place_words(std::span<const std::int16_t> codes, std::size_t chunk,
-                              std::int16_t* row) const {
+void IntegerRows::place_words(std::span<const std::int16_t> codes,
+                              std::span<const std::int16_t> powers, std::int16_t* row) const {
   const std::span<const std::uint32_t> slots = orders_[0].slots;
-  if (powers_.empty()) {
+  if (powers.empty()) {
     for (std::size_t s = 0; s < stride_; ++s) row[s] = codes[slots[s]];
     return;
   }
   const std::size_t plane = slots.size();
   for (std::size_t at = 0; at < stride_; at += plane) {
-    const std::int16_t* power = powers_[chunk].data() + at;
+    const std::int16_t* power = powers.data() + at;
     for (std::size_t k = 0; k < plane; ++k)
       row[at + k] = static_cast<std::int16_t>(codes[k] * power[k]);
   }
@@ -272,7 +290,9 @@ void IntegerRows::place(std::span<const std::int16_t> codes, std::size_t chunk, 
                                                (128U / kernels::PanelsI4::kOffset));
     return;
   }
-  if (form_ == Form::words) return place_words(codes, chunk, reinterpret_cast<std::int16_t*>(row));
+  if (form_ == Form::words)
+    return place_words(codes, powers_.empty() ? std::span<const std::int16_t>() : powers_[chunk],
+                       reinterpret_cast<std::int16_t*>(row));
   const std::uint32_t sum = place_bytes(orders_[orders_.size() > 1 ? chunk : 0], codes, row);
   if (offset_panels()) *corrections = static_cast<std::int32_t>(sum * 128U);
 }
@@ -334,7 +354,35 @@ std::size_t IntegerRows::correction_count(bool few) const {
   return few || offset_panels() ? 1 : 0;
 }
 
+IntegerCodes IntegerRows::round(const Rows& x, std::span<const ChunkOfRows> chunks,
+                                ThreadPool& pool) const {
+  require(rounding_.chunk_groups > 0, "these rows bring no chunks");
+  const std::size_t rows = x.values.rows();
+  IntegerCodes out;
+  out.runs = {{0, rows, 0}};
+  out.stride = stride_;
+  out.codes = AlignedBuffer<std::uint8_t>(rows * stride_ * sizeof(std::int16_t));
+  out.steps.resize(rows);
+  out.chunks.resize(rows);
+  auto* const words = reinterpret_cast<std::int16_t*>(out.codes.data());
+  pool.for_each_part(chunks.size(), [&](std::size_t first, std::size_t last) {
+    std::vector<float> u(rounding_.in);
+    std::vector<std::int16_t> codes(round_up(rounding_.in + 1, kQuad));  // what pads read is 0
+    for (std::size_t c = first; c < last; ++c) {
+      const ChunkOfRows& chunk = chunks[c];
+      const std::vector<std::int16_t> powers = powers_of(chunk.rounding.chunks.at(0));
+      for (std::size_t m = chunk.begin; m < chunk.end; ++m) {
+        out.steps[m] = round_row(chunk.rounding, *round_, x.values.row(m), 0, u, codes).step;
+        out.chunks[m] = static_cast<std::uint32_t>(c);
+        place_words(codes, powers, words + m * stride_);
+      }
+    }
+  });
+  return out;
+}
+
 IntegerCodes IntegerRows::round(const Rows& x, ThreadPool& pool) const {
+  require(rounding_.chunk_groups == 0, "these rows bring their chunks");
   const std::size_t rows = x.values.rows();
   IntegerCodes out;
   out.runs = runs_of(x.positions);

@@ -81,12 +81,18 @@ struct IntegerCodes {
 ///   (performance.md 6); the five are placed where they hold most channels.
 /// - kernel of offset panels, elements with shifts: the digits from above.
 /// - other kernels: as for weights of 8 bits.
+///
+/// Chunks that come with the rows meet weights of 8 bits in natural order, in words: their shifts
+/// are known when the rows are.
 class IntegerRows {
  public:
   IntegerRows() = default;
   IntegerRows(RowRounding rounding, Isa isa, WeightLayout weights = {});
 
   IntegerCodes round(const Rows& x, ThreadPool& pool) const;
+  /// Where rows bring their chunks (RowRounding::chunk_groups).
+  /// @param chunks  every row of x in one of them; IntegerCodes::chunks are places in this list
+  IntegerCodes round(const Rows& x, std::span<const ChunkOfRows> chunks, ThreadPool& pool) const;
 
   const RowRounding& rounding() const { return rounding_; }
   const kernels::GemmI8Kernel& kernel() const { return *kernel_; }
@@ -129,6 +135,8 @@ class IntegerRows {
   void order_by_group(const ChunkRounding& chunk);
   void order_by_stretch(std::size_t stretch);
   void order_naturally();
+  std::vector<std::int16_t> powers_of(const ChunkRounding& chunk) const;
+  std::vector<std::int16_t> largest_powers() const;
   void order_digits();
   std::vector<IntegerCodes::Run> runs_of(std::span<const std::int32_t> positions) const;
   std::size_t correction_count(bool few) const;
@@ -138,7 +146,9 @@ class IntegerRows {
   /// @return the sum of the codes, shifts included, modulo 2^32
   std::uint32_t place_bytes(const CodeOrder& order, std::span<const std::int16_t> codes,
                             std::uint8_t* row) const;
-  void place_words(std::span<const std::int16_t> codes, std::size_t chunk, std::int16_t* row) const;
+  /// @param powers  [stride], or empty where codes come shifted
+  void place_words(std::span<const std::int16_t> codes, std::span<const std::int16_t> powers,
+                   std::int16_t* row) const;
   /// @param corrections [groups]: 8 * sums of shifted codes
   void place_digits(std::span<const std::int16_t> codes, std::size_t chunk, std::int8_t* row,
                     std::size_t group, std::int32_t* corrections) const;

@@ -32,6 +32,10 @@ struct ChunkRounding {
 ///
 /// so that `code` is the operand of the product, high * 2^(G - 1) at most, and unit = 2^(1 - G).
 ///
+/// With chunk_groups G above 0 every chunk of rows brings metadata of its own, made from those rows
+/// (tender.md 8.1); `chunks` then holds one entry that bounds them all: shift G - 1 for every
+/// channel.
+///
 /// A row whose u are not all finite has codes 0 and step NaN. With by_row, a row below kTinyPeak
 /// counts as zero: codes 0, step = unit.
 struct RowRounding {
@@ -44,6 +48,7 @@ struct RowRounding {
   int element_groups = 0;      ///< steps an element may have; 0 where channels have theirs
   std::size_t chunk_rows = 0;  ///< positions per chunk; 0 where there is one chunk
   std::vector<ChunkRounding> chunks;
+  int chunk_groups = 0;  ///< steps that channels of a chunk may have where rows bring the chunk
 
   /// Positions past the last chunk use the last.
   std::size_t chunk_of(std::int32_t position) const;
@@ -52,6 +57,13 @@ struct RowRounding {
     if (element_groups > 0) return high << (element_groups - 1);
     return by_row || -low < high ? high : -low;
   }
+};
+
+/// Rows [begin, end) of a matrix and the one chunk that they are rounded by.
+struct ChunkOfRows {
+  std::size_t begin = 0;
+  std::size_t end = 0;
+  RowRounding rounding;
 };
 
 struct RoundedRow {

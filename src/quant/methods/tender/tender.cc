@@ -1,17 +1,30 @@
 #include "quant/methods/tender/tender.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "base/contracts.h"
+#include "quant/methods/tender/tender_dynamic.h"
 #include "quant/parts.h"
 
 namespace tender::quant {
 
 namespace {
 
+constexpr std::size_t kLine = 16;  // outputs of a cache line, which threads do not share
+
 InputRounding rounding_in(TenderMode mode, std::size_t chunk_rows) {
+  if (mode == TenderMode::dynamic) return InputRounding::by_chunk;
   const bool by_row = mode == TenderMode::row_scaled || mode == TenderMode::one_row;
   return by_row && chunk_rows == 0 ? InputRounding::by_row : InputRounding::by_position;
+}
+
+/// sum over k of bias[k] * w[k] in double and rising k, rounded once.
+float compensation_of(std::span<const float> bias, std::span<const float> w) {
+  double sum = 0;
+  for (std::size_t k = 0; k < bias.size(); ++k)
+    sum += static_cast<double>(bias[k]) * static_cast<double>(w[k]);
+  return static_cast<float>(sum);
 }
 
 WeightFormat weight_format(const TenderInput& input) {
@@ -21,16 +34,47 @@ WeightFormat weight_format(const TenderInput& input) {
           .group = input.multiplier_group};
 }
 
+/// What is added back to output n for rows of this chunk.
+double addend_of(const ChunkRounding& chunk, std::size_t index, const TenderPacked& packed,
+                 std::size_t n) {
+  const auto [out, in] = packed.weights.shape;
+  if (!packed.original.empty())
+    return static_cast<double>(
+        compensation_of(chunk.bias, std::span(packed.original).subspan(n * in, in)));
+  return packed.compensation.empty() ? 0
+                                     : static_cast<double>(packed.compensation[index * out + n]);
+}
+
+void reference_of_chunk(const ChunkOfRows& rows, const SymmetricCodes& weights,
+                        const TenderPacked& packed, const Rows& x, MatrixView<double> y) {
+  const auto [out, in] = weights.shape;
+  std::vector<std::int16_t> codes(in);
+  for (std::size_t m = rows.begin; m < rows.end; ++m) {
+    const RoundedRow row = round_row(rows.rounding, x.values.row(m), x.positions[m], codes);
+    const ChunkRounding& chunk = rows.rounding.chunks[row.chunk];
+    for (std::size_t n = 0; n < out; ++n) {
+      std::int64_t sum = 0;
+      for (std::size_t k = 0; k < in; ++k)
+        sum += std::int64_t{codes[k]} * weights.codes[n * in + k] *
+               (std::int64_t{1} << (chunk.shift.empty() ? 0U : chunk.shift[k]));
+      y(m, n) = static_cast<double>(sum) * static_cast<double>(weights.scales[n]) *
+                    static_cast<double>(row.step) +
+                addend_of(chunk, row.chunk, packed, n);
+    }
+  }
+}
+
 }  // namespace
 
 MethodTraits Tender::traits() const {
   const bool compensated = options_.weights.weight_search == WeightSearch::gptq;
-  return {.inputs = rounding_in(options_.mode, static_cast<std::size_t>(options_.chunk_rows)),
-          .wants_inputs = options_.mode != TenderMode::one_row,
-          .wants_moment = compensated,
-          .idempotent = false,  // the compensation is of the weights as they came
-          .weight_bits = static_cast<double>(options_.weight_bits),
-          .activation_bits = static_cast<double>(options_.activation_bits)};
+  return {
+      .inputs = rounding_in(options_.mode, static_cast<std::size_t>(options_.chunk_rows)),
+      .wants_inputs = options_.mode != TenderMode::one_row && options_.mode != TenderMode::dynamic,
+      .wants_moment = compensated,
+      .idempotent = false,  // the compensation is of the weights as they came
+      .weight_bits = static_cast<double>(options_.weight_bits),
+      .activation_bits = static_cast<double>(options_.activation_bits)};
 }
 
 TenderCalibration Tender::calibrate(const SiteShape& shape) const {
@@ -57,13 +101,14 @@ TenderInput Tender::input(const Calibration& seen,
 }
 
 void Tender::rounded(const Input& input, const Rows& x, MatrixView<float> out) {
-  const RowRounding rounding = tender_rounding(input);
   const Matrix rotated = input.rotated ? Rotation(input.in).rotated(x.values) : Matrix();
   const MatrixView<const float> rows = input.rotated ? rotated.view() : x.values;
   std::vector<std::int16_t> codes(input.in);
-  for (std::size_t m = 0; m < rows.rows(); ++m)
-    expand_row(rounding, round_row(rounding, rows.row(m), x.positions[m], codes), codes,
-               out.row(m));
+  ThreadPool pool(1);
+  for (const auto& [begin, end, rounding] : tender_chunks(input, {rows, x.positions}, pool))
+    for (std::size_t m = begin; m < end; ++m)
+      expand_row(rounding, round_row(rounding, rows.row(m), x.positions[m], codes), codes,
+                 out.row(m));
 }
 
 TenderCodes Tender::quantize(MatrixView<const float> w, const Input& input,
@@ -78,21 +123,20 @@ TenderCodes Tender::quantize_in_basis(MatrixView<const float> w, const Input& in
                                       const SecondMoment* moment, ThreadPool& pool) const {
   TenderCodes codes{search_weights(w, weight_format(input), options_.weights, moment, pool), {}};
   for (std::size_t at = 0; at < input.bias.size(); at += input.in)
-    for (std::size_t n = 0; n < w.rows(); ++n) {
-      double sum = 0;
-      for (std::size_t k = 0; k < input.in; ++k)
-        sum += static_cast<double>(input.bias[at + k]) * static_cast<double>(w(n, k));
-      codes.compensation.push_back(static_cast<float>(sum));
-    }
+    for (std::size_t n = 0; n < w.rows(); ++n)
+      codes.compensation.push_back(
+          compensation_of(std::span(input.bias).subspan(at, input.in), w.row(n)));
+  for (std::size_t n = 0; input.dynamic_bias && n < w.rows(); ++n)
+    codes.original.insert(codes.original.end(), w.row(n).begin(), w.row(n).end());
   return codes;
 }
 
 TenderPacked Tender::pack(const Codes& codes) {
-  return {pack_symmetric(codes.weights), codes.compensation, {}};
+  return {pack_symmetric(codes.weights), codes.compensation, codes.original, {}};
 }
 
 TenderCodes Tender::unpack(const Packed& packed) {
-  return {unpack_symmetric(packed.weights), packed.compensation};
+  return {unpack_symmetric(packed.weights), packed.compensation, packed.original};
 }
 
 void Tender::dequantize(const Input& input, const Packed& packed, MatrixView<float> w) {
@@ -106,6 +150,9 @@ void Tender::save(const Packed& packed, PartSink& sink) {
   if (!packed.compensation.empty())
     sink.put<float>("tender_compensation", DType::f32, {packed.compensation.size() / out, out},
                     packed.compensation);
+  if (!packed.original.empty())
+    sink.put<float>("tender_original", DType::f32, {out, packed.original.size() / out},
+                    packed.original);
 }
 
 TenderPacked Tender::load(const Input& input, const PartSource& source) {
@@ -113,24 +160,37 @@ TenderPacked Tender::load(const Input& input, const PartSource& source) {
   TenderPacked packed{
       load_symmetric(source, "tender", input.in, format.bits, format.granularity, format.group),
       {},
+      {},
       {}};
   if (!input.bias.empty())
     packed.compensation = values_of<float>(
         source.get("tender_compensation", DType::f32, {input.chunks(), packed.weights.shape.out}));
   check_finite(source, "tender_compensation", packed.compensation);
+  if (input.dynamic_bias)
+    packed.original = values_of<float>(
+        source.get("tender_original", DType::f32, {packed.weights.shape.out, input.in}));
+  check_finite(source, "tender_original", packed.original);
   return packed;
 }
 
 std::size_t Tender::bytes(const Packed& packed) {
-  return packed.weights.payload() + packed.compensation.size() * sizeof(float);
+  return packed.weights.payload() +
+         (packed.compensation.size() + packed.original.size()) * sizeof(float);
 }
 
-/// A code, in one-row mode the exponent of each element, and the step where a row has its own.
+/// A code, in one-row mode the exponent of each element, and the step where a row has its own; in
+/// dynamic mode the group and the bias of each channel and TMax, shared by the rows of a chunk.
 double Tender::activation_bits(const Input& input) {
   double bits = input.activation_bits;
   if (input.mode == TenderMode::one_row)
     bits += std::bit_width(static_cast<unsigned>(input.groups - 1));
-  if (input.mode != TenderMode::static_scales) bits += 32.0 / static_cast<double>(input.in);
+  if (input.mode == TenderMode::dynamic && input.chunk_rows != 0) {
+    const double chunk = 32.0 / static_cast<double>(input.in) + (input.dynamic_bias ? 32 : 0) +
+                         std::bit_width(static_cast<unsigned>(input.groups - 1));
+    bits += chunk / static_cast<double>(input.chunk_rows);
+  }
+  if (input.mode == TenderMode::row_scaled || input.mode == TenderMode::one_row)
+    bits += 32.0 / static_cast<double>(input.in);
   return bits;
 }
 
@@ -140,26 +200,12 @@ InputRounding Tender::rounding(const Input& input) {
 
 void Tender::reference(const Input& input, const Packed& packed, const Rows& x,
                        MatrixView<double> y) {
-  const RowRounding rounding = tender_rounding(input);
   const SymmetricCodes weights = expanded(unpack_symmetric(packed.weights));
-  const auto [out, in] = weights.shape;
-  const Matrix rotated = input.rotated ? Rotation(in).rotated(x.values) : Matrix();
+  const Matrix rotated = input.rotated ? Rotation(input.in).rotated(x.values) : Matrix();
   const MatrixView<const float> rows = input.rotated ? rotated.view() : x.values;
-  std::vector<std::int16_t> codes(in);
-  for (std::size_t m = 0; m < rows.rows(); ++m) {
-    const RoundedRow row = round_row(rounding, rows.row(m), x.positions[m], codes);
-    const auto& shift = rounding.chunks[row.chunk].shift;
-    for (std::size_t n = 0; n < out; ++n) {
-      std::int64_t sum = 0;
-      for (std::size_t k = 0; k < in; ++k)
-        sum += std::int64_t{codes[k]} * weights.codes[n * in + k] *
-               (std::int64_t{1} << (shift.empty() ? 0U : shift[k]));
-      y(m, n) = static_cast<double>(sum) * static_cast<double>(weights.scales[n]) *
-                static_cast<double>(row.step);
-      if (!packed.compensation.empty())
-        y(m, n) += static_cast<double>(packed.compensation[row.chunk * out + n]);
-    }
-  }
+  ThreadPool pool(1);
+  for (const ChunkOfRows& chunk : tender_chunks(input, {rows, x.positions}, pool))
+    reference_of_chunk(chunk, weights, packed, {rows, x.positions}, y);
 }
 
 void Tender::prepare(Input& input, Isa isa) {
@@ -176,15 +222,36 @@ void Tender::prepare(const Input& input, Packed& packed, Isa) {
   packed.weights.bytes = {};
 }
 
-IntegerCodes Tender::round(const Input& input, const Rows& x, ThreadPool& pool) {
-  if (!input.rotated) return input.rows.round(x, pool);
-  const Matrix rotated = input.rotation.rotated(x.values, pool);
-  return input.rows.round({rotated.view(), x.positions}, pool);
+TenderRounded Tender::round(const Input& input, const Rows& x, ThreadPool& pool) {
+  const Matrix rotated = input.rotated ? input.rotation.rotated(x.values, pool) : Matrix();
+  const Rows rows = {input.rotated ? rotated.view() : x.values, x.positions};
+  if (input.mode != TenderMode::dynamic) return {input.rows.round(rows, pool), {}};
+  const std::vector<ChunkOfRows> chunks = tender_chunks(input, rows, pool);
+  TenderRounded rounded{input.rows.round(rows, chunks, pool), {}};
+  if (!input.dynamic_bias) return rounded;
+  rounded.bias = Matrix(chunks.size(), input.in);
+  for (std::size_t c = 0; c < chunks.size(); ++c)
+    std::ranges::copy(chunks[c].rounding.chunks[0].bias, rounded.bias.row(c).begin());
+  return rounded;
 }
 
 void Tender::matmul(const Input& input, const Packed& packed, const Rounded& rounded,
                     MatrixView<float> y, const Epilogue& epilogue, ThreadPool& pool) {
-  packed.integers.matmul(input.rows, rounded, y, epilogue, pool);
+  if (!input.dynamic_bias)
+    return packed.integers.matmul(input.rows, rounded.codes, y, epilogue, pool);
+  packed.integers.matmul(input.rows, rounded.codes, y, {}, pool);
+  // As the kernel does it: what is added back, then the bias, each rounded.
+  pool.for_each_part(y.cols(), kLine, [&](std::size_t begin, std::size_t end) {
+    std::vector<float> addends(rounded.bias.rows());
+    for (std::size_t n = begin; n < end; ++n) {
+      const auto w = std::span(packed.original).subspan(n * input.in, input.in);
+      for (std::size_t c = 0; c < addends.size(); ++c)
+        addends[c] = compensation_of(rounded.bias.row(c), w);
+      for (std::size_t m = 0; m < y.rows(); ++m) y(m, n) += addends[rounded.codes.chunks[m]];
+      for (std::size_t m = 0; !epilogue.bias.empty() && m < y.rows(); ++m)
+        y(m, n) += epilogue.bias[n];
+    }
+  });
 }
 
 std::string Tender::kernel(const Input& input, const Packed& packed) {

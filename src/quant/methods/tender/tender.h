@@ -16,9 +16,13 @@ namespace tender::quant {
 /// One layer: symmetric codes with a scale per output channel, and what the bias of the rows adds
 /// back, per row chunk c: compensation[c][n] = sum over k of bias[c][k] * w[n][k] with the weights
 /// before they were quantized, in double and rising k, rounded once to float32.
+///
+/// Where the bias is that of the chunk at hand, its product needs the unquantized weights at run
+/// time: `original`, in the basis in which rows are rounded.
 struct TenderCodes {
   SymmetricCodes weights;
   std::vector<float> compensation;  ///< [C, out], or empty
+  std::vector<float> original{};    ///< [out, in], or empty
   friend bool operator==(const TenderCodes&, const TenderCodes&) = default;
 };
 
@@ -26,10 +30,18 @@ struct TenderCodes {
 ///
 ///     part tender_codes, tender_scales   formats/symmetric.h, one scale per output channel
 ///     part tender_compensation           float32 [C, out]; absent where the site has no bias
+///     part tender_original               float32 [out, in]; only with the bias of the chunk itself
 struct TenderPacked {
   SymmetricBytes weights;
   std::vector<float> compensation;
+  std::vector<float> original;
   IntegerLinear integers;  ///< made by prepare()
+};
+
+/// Rows after rounding, and in dynamic mode with a bias what was taken off.
+struct TenderRounded {
+  IntegerCodes codes;
+  Matrix bias;  ///< [chunks of these rows, in], or empty
 };
 
 /// Tender (Lee, Lee, Sim, ISCA 2024): channels in groups whose scales are powers of two apart, so
@@ -45,7 +57,7 @@ class Tender {
   using Input = TenderInput;
   using Codes = TenderCodes;
   using Packed = TenderPacked;
-  using Rounded = IntegerCodes;
+  using Rounded = TenderRounded;
 
   Tender() { settle(options_); }
   explicit Tender(const Options& options) : options_(options) { settle(options_); }
@@ -82,7 +94,9 @@ class Tender {
   static std::size_t resident_bytes(const Input& input) {
     return input.bytes() + input.rows.bytes();
   }
-  static std::size_t resident_bytes(const Packed& packed) { return packed.integers.bytes(); }
+  static std::size_t resident_bytes(const Packed& packed) {
+    return packed.integers.bytes() + packed.original.size() * sizeof(float);
+  }
 
  private:
   /// Weights and moment in the basis in which rows are rounded.

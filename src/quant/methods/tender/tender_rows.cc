@@ -15,6 +15,7 @@ namespace {
 
 constexpr int kStaticChunk = 256;  // tender.md 2.3
 constexpr std::size_t kMeta = 9;
+constexpr std::size_t kDynamicMeta = 10;
 constexpr std::size_t kOldMeta = 6;  // without what weight multipliers and one-row mode brought
 constexpr std::int64_t kMaxPositions = std::int64_t{1} << 20;
 constexpr std::int64_t kMaxInputs = std::int64_t{1} << 20;
@@ -24,54 +25,21 @@ float power_of_two(int n) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(127 + n) << 23U);
 }
 
-int highest_code(const TenderInput& input) {
-  return input.is_unsigned ? (1 << input.activation_bits) - 1
-                           : (1 << (input.activation_bits - 1)) - 1;
-}
-
 /// Statistics of a chunk that no row fell into are those of the last chunk before it that has rows.
 std::size_t chunk_with_rows(const TenderCalibration& seen, std::size_t chunk) {
   while (chunk > 0 && seen.rows(chunk) == 0) --chunk;
   return chunk;
 }
 
-void add_chunk(const TenderCalibration& seen, std::size_t chunk, bool centred, TenderInput& input) {
-  const auto least = seen.least(chunk);
-  const auto largest = seen.largest(chunk);
-  std::vector<float> cmax(input.in);
-  for (std::size_t k = 0; k < input.in; ++k) {
-    // halves first: the sum of two large numbers might not be finite
-    const float bias = centred ? 0.5F * largest[k] + 0.5F * least[k] : 0.0F;
-    if (centred) input.bias.push_back(bias);
-    cmax[k] = input.is_unsigned ? std::max(largest[k], 0.0F)
-                                : std::max(largest[k] - bias, bias - least[k]);
-  }
-  float tmax = *std::max_element(cmax.begin(), cmax.end());
-  if (tmax <
-      RowRounding::kTinyPeak) {  // only zeros were seen: codes are 0, unless rows bring their scale
-    tmax = input.mode == TenderMode::row_scaled ? static_cast<float>(highest_code(input)) : 0.0F;
-    std::fill(cmax.begin(), cmax.end(), 0.0F);
-  }
-  input.tmax.push_back(tmax);
-  for (const float value : cmax) input.group.push_back(tender_group(value, tmax, input.groups));
+void add_chunk(const TenderChunk& chunk, TenderInput& input) {
+  input.tmax.push_back(chunk.tmax);
+  input.bias.insert(input.bias.end(), chunk.bias.begin(), chunk.bias.end());
+  input.group.insert(input.group.end(), chunk.group.begin(), chunk.group.end());
 }
 
-ChunkRounding rounding_of_chunk(const TenderInput& input, std::size_t chunk) {
-  const std::span groups(input.group.data() + chunk * input.in, input.in);
-  const auto lowest = *std::min_element(groups.begin(), groups.end());
-  const auto high = static_cast<float>(highest_code(input));
-  const float tmax = input.tmax[chunk];
-  const bool dead = tmax < RowRounding::kTinyPeak;
-  ChunkRounding rounding;
-  rounding.unit = dead ? 0.0F : tmax / high * power_of_two(lowest + 1 - input.groups);
-  for (const std::uint8_t i : groups) {
-    rounding.shift.push_back(static_cast<std::uint8_t>(i - lowest));
-    rounding.multiplier.push_back(dead ? 0.0F : high / tmax * power_of_two(input.groups - 1 - i));
-  }
-  if (!input.bias.empty())
-    rounding.bias.assign(input.bias.begin() + static_cast<std::ptrdiff_t>(chunk * input.in),
-                         input.bias.begin() + static_cast<std::ptrdiff_t>((chunk + 1) * input.in));
-  return rounding;
+/// Whether scales come from the chunk's rows, or are the calibrated ones.
+bool by_chunk(TenderMode mode) {
+  return mode == TenderMode::static_scales || mode == TenderMode::dynamic;
 }
 
 int default_groups(const TenderOptions& options) { return options.activation_bits > 4 ? 8 : 14; }
@@ -103,9 +71,11 @@ void check_tmax(const PartSource& source, const TenderInput& input) {
 /// All but what each chunk has; `in` is 0 where the file is older than that number.
 TenderInput load_meta(const PartSource& source) {
   const std::uint64_t size = get_ranked(source, "tender_meta", DType::i32, 1).shape[0];
-  const auto meta = values_of<std::int32_t>(
-      source.get("tender_meta", DType::i32, {size == kOldMeta ? kOldMeta : kMeta}));
-  const int modes = size == kOldMeta ? 2 : static_cast<int>(TenderMode::automatic);
+  const auto meta = values_of<std::int32_t>(source.get(
+      "tender_meta", DType::i32, {size == kOldMeta || size == kDynamicMeta ? size : kMeta}));
+  const int modes = size == kOldMeta ? 2
+                    : size == kMeta  ? static_cast<int>(TenderMode::dynamic)
+                                     : static_cast<int>(TenderMode::automatic);
   check_number(source, "tender_meta", "weight bits", meta[0], 2, 8);
   check_number(source, "tender_meta", "activation bits", meta[1], 2, 8);
   check_number(source, "tender_meta", "mode", meta[4], 0, modes - 1);
@@ -132,6 +102,13 @@ TenderInput load_meta(const PartSource& source) {
   input.multiplier_group = static_cast<std::size_t>(meta[7]);
   check_number(source, "tender_meta", "rotated", meta[8], 0, 1);
   input.rotated = meta[8] == 1;
+  if (size == kMeta) return input;
+  const bool dynamic = input.mode == TenderMode::dynamic;
+  check_number(source, "tender_meta", "mode", meta[4], static_cast<int>(TenderMode::dynamic),
+               static_cast<int>(TenderMode::dynamic));
+  check_number(source, "tender_meta", "the bias of chunks", meta[9], 0,
+               dynamic && !input.is_unsigned ? 1 : 0);
+  input.dynamic_bias = meta[9] == 1;
   return input;
 }
 
@@ -166,7 +143,9 @@ void settle(TenderOptions& options) {
   if (options.mode == TenderMode::one_row) settle_one_row(options);
   if (options.groups == 0) options.groups = default_groups(options);
   if (options.chunk_rows == TenderOptions::kByMode)
-    options.chunk_rows = options.mode == TenderMode::static_scales ? kStaticChunk : 0;
+    options.chunk_rows = by_chunk(options.mode) ? kStaticChunk : 0;
+  if (options.bias == TenderBias::dynamic && options.mode != TenderMode::dynamic)
+    refuse_option("tender", "bias", "dynamic", "by-mode or none outside of mode dynamic");
   const int group = options.multiplier_group;
   if (group != 0 && group != 32 && group != 64 && group != 128)
     refuse_option("tender", "multiplier_group", std::to_string(group), "0, 32, 64 or 128");
@@ -176,7 +155,8 @@ void settle(TenderOptions& options) {
 }
 
 std::size_t TenderInput::bytes() const {
-  return kMeta * sizeof(std::int32_t) + (tmax.size() + bias.size()) * sizeof(float) + group.size();
+  return (mode == TenderMode::dynamic ? kDynamicMeta : kMeta) * sizeof(std::int32_t) +
+         (tmax.size() + bias.size()) * sizeof(float) + group.size();
 }
 
 std::uint8_t tender_group(float cmax, float tmax, int groups) {
@@ -198,6 +178,12 @@ TenderInput tender_input_of(const TenderCalibration& seen, const TenderOptions& 
   input.is_unsigned = seen.nonnegative();
   input.multiplier_group = static_cast<std::size_t>(options.multiplier_group);
   input.rotated = options.rotation == TenderRotation::hadamard;
+  if (mode == TenderMode::dynamic) {
+    input.chunk_rows = seen.chunk_rows();
+    input.dynamic_bias =
+        options.bias == TenderBias::dynamic && seen.centre() && !seen.nonnegative();
+    return input;
+  }
   if (mode == TenderMode::one_row) {
     input.groups = std::min(input.groups, tender_most_element_groups(options.activation_bits));
     return input;
@@ -207,22 +193,81 @@ TenderInput tender_input_of(const TenderCalibration& seen, const TenderOptions& 
          {.code = "Q_CALIBRATION", .hint = "give a text with --calibration"},
          "tender takes ranges and groups of channels from calibration rows, and saw none");
   input.chunk_rows = seen.chunk_rows();
-  const bool centred = seen.centre() && !seen.nonnegative();
-  for (std::size_t c = 0; c < seen.chunks(); ++c)
-    add_chunk(seen, chunk_with_rows(seen, c), centred, input);
+  const bool centred = seen.centre() && !seen.nonnegative() && options.bias == TenderBias::by_mode;
+  for (std::size_t c = 0; c < seen.chunks(); ++c) {
+    const std::size_t from = chunk_with_rows(seen, c);
+    add_chunk(tender_chunk(input, seen.least(from), seen.largest(from), centred), input);
+  }
   return input;
+}
+
+int tender_highest_code(const TenderInput& input) {
+  return input.is_unsigned ? (1 << input.activation_bits) - 1
+                           : (1 << (input.activation_bits - 1)) - 1;
+}
+
+TenderChunk tender_chunk(const TenderInput& input, std::span<const float> least,
+                         std::span<const float> largest, bool centred) {
+  TenderChunk chunk;
+  std::vector<float> cmax(input.in);
+  for (std::size_t k = 0; k < input.in; ++k) {
+    // halves first: the sum of two large numbers might not be finite
+    const float bias = centred ? 0.5F * largest[k] + 0.5F * least[k] : 0.0F;
+    if (centred) chunk.bias.push_back(bias);
+    cmax[k] = input.is_unsigned ? std::max(largest[k], 0.0F)
+                                : std::max(largest[k] - bias, bias - least[k]);
+  }
+  chunk.tmax = *std::max_element(cmax.begin(), cmax.end());
+  if (chunk.tmax < RowRounding::kTinyPeak) {
+    // only zeros were seen: codes are 0, unless rows bring their scale
+    chunk.tmax = input.mode == TenderMode::row_scaled
+                     ? static_cast<float>(tender_highest_code(input))
+                     : 0.0F;
+    std::fill(cmax.begin(), cmax.end(), 0.0F);
+  }
+  for (const float value : cmax)
+    chunk.group.push_back(tender_group(value, chunk.tmax, input.groups));
+  return chunk;
+}
+
+ChunkRounding tender_chunk_rounding(const TenderInput& input, float tmax,
+                                    std::span<const float> bias,
+                                    std::span<const std::uint8_t> group) {
+  const auto lowest = *std::min_element(group.begin(), group.end());
+  const auto high = static_cast<float>(tender_highest_code(input));
+  const bool dead = tmax < RowRounding::kTinyPeak;
+  ChunkRounding rounding;
+  rounding.bias.assign(bias.begin(), bias.end());
+  rounding.unit = dead ? 0.0F : tmax / high * power_of_two(lowest + 1 - input.groups);
+  for (const std::uint8_t i : group) {
+    rounding.shift.push_back(static_cast<std::uint8_t>(i - lowest));
+    rounding.multiplier.push_back(dead ? 0.0F : high / tmax * power_of_two(input.groups - 1 - i));
+  }
+  return rounding;
 }
 
 RowRounding tender_rounding(const TenderInput& input) {
   RowRounding rounding{.in = input.in,
-                       .low = input.is_unsigned ? 0 : -highest_code(input) - 1,
-                       .high = highest_code(input),
-                       .by_row = input.mode != TenderMode::static_scales,
+                       .low = input.is_unsigned ? 0 : -tender_highest_code(input) - 1,
+                       .high = tender_highest_code(input),
+                       .by_row = !by_chunk(input.mode),
                        .element_groups = 0,
                        .chunk_rows = input.chunk_rows,
-                       .chunks = {}};
-  for (std::size_t c = 0; c < input.chunks(); ++c)
-    rounding.chunks.push_back(rounding_of_chunk(input, c));
+                       .chunks = {},
+                       .chunk_groups = 0};
+  for (std::size_t c = 0; c < input.chunks(); ++c) {
+    const std::size_t at = c * input.in;
+    rounding.chunks.push_back(tender_chunk_rounding(
+        input, input.tmax[c],
+        input.bias.empty() ? std::span<const float>() : std::span(input.bias).subspan(at, input.in),
+        std::span(input.group).subspan(at, input.in)));
+  }
+  if (input.mode == TenderMode::dynamic) {
+    rounding.chunk_rows = 0;
+    rounding.chunk_groups = input.groups;
+    rounding.chunks.emplace_back().shift.assign(input.in,
+                                                static_cast<std::uint8_t>(input.groups - 1));
+  }
   if (input.mode == TenderMode::one_row) {
     rounding.element_groups = input.groups;
     rounding.chunks.emplace_back().unit = power_of_two(1 - input.groups);
@@ -236,24 +281,30 @@ std::string describe_tender_input(const TenderInput& input) {
                   input.groups, input.groups == 1 ? "" : "s");
   if (input.mode == TenderMode::one_row)
     text += fmt::format(", operands of {} bits", input.activation_bits + input.groups - 1);
-  if (input.chunk_rows != 0)
+  if (input.mode == TenderMode::dynamic && input.chunk_rows != 0)
+    text += fmt::format(", chunks of {} positions", input.chunk_rows);
+  else if (input.chunk_rows != 0)
     text += fmt::format(", {} chunks of {} positions", input.chunks(), input.chunk_rows);
+  if (input.dynamic_bias) text += ", bias of the chunk";
   if (input.rotated) text += ", rotated";
   return text;
 }
 
 void save_tender_input(const TenderInput& input, PartSink& sink) {
-  const std::array<std::int32_t, kMeta> meta = {input.weight_bits,
-                                                input.activation_bits,
-                                                input.groups,
-                                                static_cast<std::int32_t>(input.chunk_rows),
-                                                static_cast<std::int32_t>(input.mode),
-                                                input.is_unsigned ? 1 : 0,
-                                                static_cast<std::int32_t>(input.in),
-                                                static_cast<std::int32_t>(input.multiplier_group),
-                                                input.rotated ? 1 : 0};
-  sink.put<std::int32_t>("tender_meta", DType::i32, {meta.size()}, meta);
-  if (input.mode == TenderMode::one_row) return;
+  const std::array<std::int32_t, kDynamicMeta> meta = {
+      input.weight_bits,
+      input.activation_bits,
+      input.groups,
+      static_cast<std::int32_t>(input.chunk_rows),
+      static_cast<std::int32_t>(input.mode),
+      input.is_unsigned ? 1 : 0,
+      static_cast<std::int32_t>(input.in),
+      static_cast<std::int32_t>(input.multiplier_group),
+      input.rotated ? 1 : 0,
+      input.dynamic_bias ? 1 : 0};
+  const std::size_t count = input.mode == TenderMode::dynamic ? kDynamicMeta : kMeta;
+  sink.put<std::int32_t>("tender_meta", DType::i32, {count}, std::span(meta).first(count));
+  if (!input.calibrated()) return;
   sink.put<float>("tender_tmax", DType::f32, {input.chunks()}, input.tmax);
   if (!input.bias.empty())
     sink.put<float>("tender_bias", DType::f32, {input.chunks(), input.in}, input.bias);
@@ -262,7 +313,7 @@ void save_tender_input(const TenderInput& input, PartSink& sink) {
 
 TenderInput load_tender_input(const PartSource& source) {
   TenderInput input = load_meta(source);
-  if (input.mode != TenderMode::one_row) load_chunks(source, input);
+  if (input.calibrated()) load_chunks(source, input);
   return input;
 }
 

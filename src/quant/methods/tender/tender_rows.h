@@ -19,11 +19,19 @@ namespace tender::quant {
 /// static: scales as calibrated, values beyond them are clipped (the paper). row_scaled: every row
 /// is divided by its own factor first, so nothing is clipped (tender.md 8.2). one_row: groups from
 /// the row itself, so every element has a step of its own: an exponent per element, fixed-point
-/// operands of b + G - 1 bits, no metadata (tender.md 8.1 with chunks of one row). automatic: each
-/// site has one of the three.
-enum class TenderMode : std::uint8_t { static_scales, row_scaled, one_row, automatic };
-inline constexpr std::array<std::string_view, 4> kTenderModes = {"static", "row-scaled", "one-row",
-                                                                 "auto"};
+/// operands of b + G - 1 bits, no metadata (tender.md 8.1 with chunks of one row). dynamic: TMax,
+/// CMax and groups from the rows of the chunk itself (the paper without calibration), so that a row
+/// depends on its neighbours: for evaluation. automatic: each site has one of the first three.
+enum class TenderMode : std::uint8_t { static_scales, row_scaled, one_row, dynamic, automatic };
+inline constexpr std::array<std::string_view, 5> kTenderModes = {"static", "row-scaled", "one-row",
+                                                                 "dynamic", "auto"};
+
+/// What is taken off each channel of a centred site first. by_mode: the calibrated mid-range in
+/// static and row-scaled mode, nothing in the others. none: nothing. dynamic: in dynamic mode the
+/// mid-range of the chunk itself, whose product with the weights takes the unquantized ones at run
+/// time (tender.md 2.10), so that they are stored.
+enum class TenderBias : std::uint8_t { by_mode, none, dynamic };
+inline constexpr std::array<std::string_view, 3> kTenderBiases = {"by-mode", "none", "dynamic"};
 
 class TenderCalibration;
 
@@ -41,6 +49,7 @@ struct TenderOptions {
   double error_share = 5e-4;
   int groups = 0;
   int chunk_rows = kByMode;
+  TenderBias bias = TenderBias::by_mode;
   int multiplier_group = 0;
   TenderRotation rotation = TenderRotation::none;
   WeightSearchOptions weights;
@@ -58,8 +67,9 @@ struct TenderOptions {
     if constexpr (!std::is_const_v<Self>) self.recommend_for_bits();
     visit.choice("mode", self.mode, kTenderModes,
                  "scales as calibrated, with a factor of each row's own on top, an exponent for "
-                 "every element of a row (operands of up to 16 bits), or for each site the first "
-                 "of them that keeps the error share");
+                 "every element of a row (operands of up to 16 bits), scales of the rows of a "
+                 "chunk themselves (evaluation only), or for each site the first of static, "
+                 "row-scaled and one-row that keeps the error share");
     visit.real("error_share", self.error_share, 0, 1,
                "part of the energy of a site's outputs that rounding its rows may take, in mode "
                "auto");
@@ -67,7 +77,12 @@ struct TenderOptions {
                   "channel groups, a factor 2 apart; 0: 8 with 8-bit activations, else 14, or 12 "
                   "where every element has an exponent");
     visit.integer("chunk_rows", self.chunk_rows, kByMode, 1 << 20,
-                  "positions that share metadata; 0: all; -1: 256 in static mode, else all");
+                  "positions that share metadata; 0: all; -1: 256 in static and dynamic mode, "
+                  "else all");
+    visit.choice("bias", self.bias, kTenderBiases,
+                 "what is taken off the channels of centred sites: the calibrated mid-range where "
+                 "the mode has one, nothing, or in dynamic mode the mid-range of the chunk itself "
+                 "(the unquantized weights are stored for its product)");
     visit.integer("multiplier_group", self.multiplier_group, 0, 128,
                   "with 4-bit weights: inputs of an output that share an integer multiplier, 32, "
                   "64 or 128; 0: none do. At 4 bits: 64 by default");
@@ -91,17 +106,18 @@ inline void TenderOptions::recommend_for_bits() {
 
 /// How a site's rows are rounded: the calibrated metadata of C row chunks.
 ///
-///     part tender_meta    int32 [9]        weight bits, activation bits, groups G, positions per
+///     part tender_meta    int32 [9 or 10]  weight bits, activation bits, groups G, positions per
 ///                                          chunk (0: one chunk), mode (0 static, 1 row-scaled,
-///                                          2 one-row), 1 if codes are unsigned, inputs,
-///                                          inputs per weight multiplier (0: none), 1 if
-///                                          rotated; older files have the first six
+///                                          2 one-row, 3 dynamic), 1 if codes are unsigned,
+///                                          inputs, inputs per weight multiplier (0: none), 1 if
+///                                          rotated; in dynamic mode 1 if the chunk's own
+///                                          mid-range is taken off; older files have the first six
 ///     part tender_tmax    float32 [C]      largest magnitude of the chunk (TMax)
 ///     part tender_bias    float32 [C, in]  what is taken off each channel; absent where nothing is
 ///     part tender_groups  uint8 [C, in]    group index i of each channel, 0 the smallest scale
 ///
 /// Scale of group i = TMax / qmax / 2^(G - 1 - i), derived by exact halving, never stored. One-row
-/// sites have tender_meta alone (C = 0).
+/// and dynamic sites have tender_meta alone (C = 0).
 struct TenderInput {
   std::size_t in = 0;
   int weight_bits = 8;
@@ -112,6 +128,7 @@ struct TenderInput {
   bool is_unsigned = false;
   std::size_t multiplier_group = 0;  ///< inputs that share a multiplier of the weights; 0: none do
   bool rotated = false;              ///< rows and weights stand in the basis of rotation/rotation.h
+  bool dynamic_bias = false;         ///< the chunk's own mid-range is taken off, in dynamic mode
   std::vector<float> tmax;
   std::vector<float> bias;
   std::vector<std::uint8_t> group;
@@ -120,6 +137,10 @@ struct TenderInput {
   Rotation rotation;  ///< made by prepare() where `rotated`
 
   std::size_t chunks() const { return tmax.size(); }
+  /// Whether what is calibrated stands in the file.
+  bool calibrated() const {
+    return mode == TenderMode::static_scales || mode == TenderMode::row_scaled;
+  }
   std::size_t bytes() const;
 };
 
@@ -136,8 +157,25 @@ int tender_most_element_groups(int activation_bits);
 TenderInput tender_input_of(const TenderCalibration& seen, const TenderOptions& options,
                             TenderMode mode);
 
-/// The metadata as arithmetic. Groups that are empty at the bottom are dropped (tender.md 5.4), so
-/// the smallest occupied scale is the unit.
+/// 2^(b-1) - 1, or 2^b - 1 where codes are unsigned.
+int tender_highest_code(const TenderInput& input);
+
+/// Metadata of one chunk from the extremes of its channels (tender.md 2.4, 2.5).
+struct TenderChunk {
+  float tmax = 0;
+  std::vector<float> bias;          ///< [in], or empty
+  std::vector<std::uint8_t> group;  ///< [in]
+};
+TenderChunk tender_chunk(const TenderInput& input, std::span<const float> least,
+                         std::span<const float> largest, bool centred);
+/// @param bias  [in], or empty
+ChunkRounding tender_chunk_rounding(const TenderInput& input, float tmax,
+                                    std::span<const float> bias,
+                                    std::span<const std::uint8_t> group);
+
+/// The metadata as arithmetic; in dynamic mode without that of the chunks (tender_dynamic.h).
+/// Groups that are empty at the bottom are dropped (tender.md 5.4), so the smallest occupied scale
+/// is the unit.
 RowRounding tender_rounding(const TenderInput& input);
 
 /// "row-scaled, 8 groups".
