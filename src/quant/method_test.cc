@@ -109,9 +109,12 @@ TYPED_TEST(MethodTest, ReferenceAgreesWithTheDequantizedProductWithinTheRounding
           for (std::size_t k = 0; k < kIn; ++k) {
             const double weight = dequantized(n, k);
             exact += static_cast<double>(problem.rows(m, k)) * weight;
-            // Otherwise a value is nearer to its number than to 0, which is one, or it is given up.
-            const double off =
-                traits.even_steps ? step : std::abs(static_cast<double>(problem.rows(m, k)));
+            // Otherwise a value is nearer to its number than to 0, which is one, or it is given up;
+            // off its bias it may be as far from 0 as the peak.
+            const double own = std::abs(static_cast<double>(problem.rows(m, k)));
+            const double off = traits.even_steps      ? step
+                               : problem.shape.centre ? static_cast<double>(peak) + own
+                                                      : own + step;
             bound += off * std::abs(weight);
             if (traits.inputs != InputRounding::none && problem.shape.centre)
               bound += static_cast<double>(peak) * std::abs(static_cast<double>(w(n, k)) - weight);
@@ -302,8 +305,9 @@ TYPED_TEST(MethodTest, OnItsCalibrationRowsItIsNoWorseThanRtnWithOneScaleForAllA
   this->for_each([&](const MethodEntry& entry, const Json& options, const Problem& problem) {
     const Json resolved = entry.resolve(options);
     if (!entry.traits(options).wants_inputs || entry.name == "rtn" ||
-        resolved.value("groups", 0) == 1)
-      return;
+        resolved.value("groups", 0) == 1 ||
+        (entry.name == "tender" && !entry.traits(options).even_steps))
+      return;  // where values are clipped it depends on the rows
     const auto error_of = [&](const PackedSite& site) {
       double error = 0;
       for (std::size_t l = 0; l < site.linears(); ++l) {

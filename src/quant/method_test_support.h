@@ -71,43 +71,47 @@ inline std::vector<Json> settings_of(std::string_view method) {
             {{"threshold", 100000}},  // none
             {{"weight_bits", 4}, {"activation_bits", 4}}};
   if (method == "tender")
-    return {Json::object(),
-            {{"error_share", 1}},  // static
-            {{"error_share", 0}},  // one-row
-            {{"error_share", 1e-3}, {"weight_bits", 4}, {"activation_bits", 4}},
-            {{"mode", "row-scaled"}},
-            {{"mode", "static"}, {"chunk_rows", 8}},
-            {{"mode", "static"}, {"chunk_rows", 0}},
-            {{"mode", "static"}, {"chunk_rows", 5}, {"groups", 20}},  // several planes of words
-            {{"mode", "row-scaled"}, {"chunk_rows", 8}},
-            {{"weight_bits", 4}},
-            {{"weight_bits", 4}, {"activation_bits", 4}},
-            {{"weight_bits", 4}, {"activation_bits", 4}, {"mode", "static"}, {"chunk_rows", 8}},
-            {{"weight_bits", 4}, {"multiplier_group", 32}, {"weight_scale", "mse"}},
-            {{"weight_bits", 4}, {"multiplier_group", 64}, {"weight_search", "gptq"}},
-            {{"weight_search", "gptq"}, {"mode", "static"}, {"sweep_order", "natural"}},
-            {{"rotation", "hadamard"}},
-            {{"rotation", "hadamard"}, {"mode", "static"}, {"chunk_rows", 8}},
-            {{"rotation", "hadamard"},
-             {"weight_bits", 4},
-             {"multiplier_group", 32},
-             {"weight_search", "gptq"}},
-            {{"groups", 1}},
-            {{"groups", 20}},
-            {{"mode", "one-row"}},
-            {{"mode", "one-row"}, {"weight_bits", 4}},
-            {{"mode", "one-row"}, {"weight_bits", 4}, {"activation_bits", 4}},
-            {{"bias", "none"}, {"mode", "static"}, {"chunk_rows", 8}},
-            {{"mode", "dynamic"}},
-            {{"mode", "dynamic"}, {"chunk_rows", 5}, {"groups", 20}},  // several planes of words
-            {{"mode", "dynamic"}, {"chunk_rows", 8}, {"bias", "dynamic"}},
-            {{"mode", "dynamic"}, {"chunk_rows", 8}, {"weight_bits", 4}, {"activation_bits", 4}},
-            {{"mode", "dynamic"},
-             {"chunk_rows", 8},
-             {"bias", "dynamic"},
-             {"weight_bits", 4},
-             {"activation_bits", 4},
-             {"rotation", "hadamard"}}};
+    return {
+        Json::object(),
+        {{"error_share", 1}},  // static
+        {{"error_share", 0}},  // one-row
+        {{"error_share", 1e-3}, {"weight_bits", 4}, {"activation_bits", 4}},
+        {{"mode", "row-scaled"}},
+        {{"mode", "static"}, {"chunk_rows", 8}},
+        {{"mode", "static"}, {"chunk_rows", 0}},
+        {{"mode", "static"}, {"chunk_rows", 5}, {"groups", 20}},  // several planes of words
+        {{"mode", "row-scaled"}, {"chunk_rows", 8}},
+        {{"weight_bits", 4}},
+        {{"weight_bits", 4}, {"activation_bits", 4}},
+        {{"weight_bits", 4}, {"activation_bits", 4}, {"mode", "static"}, {"chunk_rows", 8}},
+        {{"weight_bits", 4}, {"multiplier_group", 32}, {"weight_scale", "mse"}},
+        {{"weight_bits", 4}, {"multiplier_group", 64}, {"weight_search", "gptq"}},
+        {{"weight_search", "gptq"}, {"mode", "static"}, {"sweep_order", "natural"}},
+        {{"rotation", "hadamard"}},
+        {{"rotation", "hadamard"}, {"mode", "static"}, {"chunk_rows", 8}},
+        {{"rotation", "hadamard"},
+         {"weight_bits", 4},
+         {"multiplier_group", 32},
+         {"weight_search", "gptq"}},
+        {{"groups", 1}},
+        {{"groups", 20}},
+        {{"mode", "one-row"}},
+        {{"mode", "one-row"}, {"weight_bits", 4}},
+        {{"mode", "one-row"}, {"weight_bits", 4}, {"activation_bits", 4}},
+        {{"bias", "none"}, {"mode", "static"}, {"chunk_rows", 8}},
+        {{"rounding", "down"}, {"mode", "static"}, {"chunk_rows", 8}},
+        {{"rounding", "choose"}, {"mode", "static"}, {"weight_bits", 4}, {"activation_bits", 4}},
+        {{"rounding", "choose"}},
+        {{"mode", "dynamic"}},
+        {{"mode", "dynamic"}, {"chunk_rows", 5}, {"groups", 20}},  // several planes of words
+        {{"mode", "dynamic"}, {"chunk_rows", 8}, {"bias", "dynamic"}},
+        {{"mode", "dynamic"}, {"chunk_rows", 8}, {"weight_bits", 4}, {"activation_bits", 4}},
+        {{"mode", "dynamic"},
+         {"chunk_rows", 8},
+         {"bias", "dynamic"},
+         {"weight_bits", 4},
+         {"activation_bits", 4},
+         {"rotation", "hadamard"}}};
   return {Json::object()};
 }
 

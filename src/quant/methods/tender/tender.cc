@@ -74,7 +74,8 @@ MethodTraits Tender::traits() const {
       .wants_moment = compensated,
       .idempotent = false,  // the compensation is of the weights as they came
       .weight_bits = static_cast<double>(options_.weight_bits),
-      .activation_bits = static_cast<double>(options_.activation_bits)};
+      .activation_bits = static_cast<double>(options_.activation_bits),
+      .even_steps = options_.rounding == TenderRounding::up};
 }
 
 TenderCalibration Tender::calibrate(const SiteShape& shape) const {
@@ -82,15 +83,15 @@ TenderCalibration Tender::calibrate(const SiteShape& shape) const {
   SiteShape basis = shape;
   basis.nonnegative = shape.nonnegative && !rotates;
   TenderCalibration seen{basis, static_cast<std::size_t>(options_.chunk_rows),
-                         options_.mode == TenderMode::automatic};
+                         tender_measures(options_)};
   if (rotates) seen.rotate(Rotation(shape.in));
   return seen;
 }
 
 TenderInput Tender::input(const Calibration& seen,
                           std::span<const MatrixView<const float>> weights) const {
-  // Only mode auto looks at the weights.
-  if (options_.rotation == TenderRotation::none || options_.mode != TenderMode::automatic)
+  // Only what is measured on rows looks at the weights.
+  if (options_.rotation == TenderRotation::none || !tender_measures(options_))
     return tender_input(seen, options_, weights);
   const Rotation rotation(seen.in());
   std::vector<Matrix> rotated;

@@ -84,6 +84,22 @@ TEST(TenderCheck1, TheGoldenResultComesOutOfEveryKernelAndOfTheReference) {
   }
 }
 
+TEST(TenderCheck1, TheGoldenExampleRoundedDownIsReproducedInEveryKernel) {
+  const Matrix x = golden_rows();
+  TenderOptions o = options(4, TenderMode::static_scales, 3, 0);
+  o.rounding = TenderRounding::down;
+  const Quantized q(o, x, golden_weights(), true);
+  EXPECT_EQ(q.input.group, (std::vector<std::uint8_t>{1, 0, 0, 0, 0, 0}));
+  EXPECT_EQ(q.codes_of(x.row(0)), (std::vector<std::int16_t>{7, 7, 7, 7, 0, 2}));
+  EXPECT_EQ(q.codes_of(x.row(1)), (std::vector<std::int16_t>{-8, -8, -7, -8, 0, -2}));
+  EXPECT_EQ(q.codes_of(x.row(2)), (std::vector<std::int16_t>{6, 6, 3, 2, 0, 2}));
+  const std::vector<float> expected = {42.5, 9, -72.5, 94, 15.5, 4};
+  for (const Isa isa : kMasks) {
+    const Matrix y = q.matmul(x, isa);
+    EXPECT_EQ(std::vector<float>(y.span().begin(), y.span().end()), expected) << to_string(isa);
+  }
+}
+
 TEST(TenderCheck4, OneDequantizationEqualsAScaleForEveryGroupInDouble) {
   const Matrix x = outlier_rows(32, 96, 1);
   const Quantized q(options(8, TenderMode::static_scales, 8, 0), x, random_weights(24, 96), false);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "base/contracts.h"
 #include "base/error.h"
@@ -15,28 +16,53 @@ namespace {
 constexpr std::array kByCost = {TenderMode::static_scales, TenderMode::row_scaled,
                                 TenderMode::one_row};
 
-TenderInput cheapest(const TenderCalibration& seen, const TenderOptions& options,
-                     std::span<const MatrixView<const float>> weights) {
+struct Measured {
+  TenderInput input;
+  double share = 0;
+};
+
+/// A mode with its share; up or down in static mode, whichever has the smaller one.
+Measured measured(const TenderCalibration& seen, TenderOptions options, TenderMode mode,
+                  std::span<const double> costs) {
+  const auto share_of = [&](const TenderInput& input) {
+    return tender_error_share(input, seen.sample(), costs);
+  };
+  const bool both = mode == TenderMode::static_scales && options.rounding == TenderRounding::choose;
+  if (both) options.rounding = TenderRounding::up;
+  Measured best{tender_input_of(seen, options, mode), 0};
+  best.share = share_of(best.input);
+  if (!both) return best;
+  options.rounding = TenderRounding::down;
+  TenderInput down = tender_input_of(seen, options, mode);
+  const double share = share_of(down);
+  if (share < best.share) best = {std::move(down), share};
+  return best;
+}
+
+TenderInput chosen_by_rows(const TenderCalibration& seen, const TenderOptions& options,
+                           std::span<const MatrixView<const float>> weights) {
   if (seen.sample().rows() == 0)
     fail(ErrorKind::invalid_input,
          {.code = "Q_CALIBRATION",
-          .item = "mode",
-          .hint = "calibrate with --calibration and mode auto, or name a mode"},
-         "mode auto measures on calibration rows, and none were kept");
+          .item = options.mode == TenderMode::automatic ? "mode" : "rounding",
+          .hint = "calibrate with --calibration and these options, or name a mode and a rounding"},
+         "mode auto and rounding choose measure on calibration rows, and none were kept");
   const std::vector<double> costs = channel_costs(weights);
-  TenderInput input;
+  if (options.mode != TenderMode::automatic)
+    return measured(seen, options, options.mode, costs).input;
+  Measured site;
   for (const TenderMode mode : kByCost) {
-    input = tender_input_of(seen, options, mode);
-    if (tender_error_share(input, seen.sample(), costs) <= options.error_share) break;
+    site = measured(seen, options, mode, costs);
+    if (site.share <= options.error_share) break;
   }
-  return input;
+  return std::move(site.input);
 }
 
 }  // namespace
 
 TenderInput tender_input(const TenderCalibration& seen, const TenderOptions& options,
                          std::span<const MatrixView<const float>> weights) {
-  if (options.mode == TenderMode::automatic) return cheapest(seen, options, weights);
+  if (tender_measures(options)) return chosen_by_rows(seen, options, weights);
   return tender_input_of(seen, options, options.mode);
 }
 

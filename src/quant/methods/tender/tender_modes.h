@@ -9,9 +9,15 @@
 
 namespace tender::quant {
 
+/// Whether sample rows decide something.
+inline bool tender_measures(const TenderOptions& options) {
+  return options.mode == TenderMode::automatic || options.rounding == TenderRounding::choose;
+}
+
 /// How rows are rounded: bias, TMax and groups from what was seen. In mode auto the cheapest of
 /// static, row-scaled and one-row whose tender_error_share() is at most options.error_share;
-/// one-row if none is.
+/// one-row if none is. With rounding choose, static is that of up and down which has the smaller
+/// share; up where they are equal.
 /// @param weights  one [out, in] per layer of the site
 /// @throws Error invalid_input (Q_CALIBRATION) if nothing was seen that the mode needs
 TenderInput tender_input(const TenderCalibration& seen, const TenderOptions& options,

@@ -113,6 +113,43 @@ TEST(TenderModes, OneRowTakesFewerGroupsWhereWordsDoNotHoldThoseOfTheOtherModes)
             "static, 14 groups");
 }
 
+/// A site whose rows are all as loud as the loudest, or of which one is half as loud again.
+TenderRounding better_rounding(bool one_is_loud, TenderRounding rounding) {
+  Rng rng(32, "rounding");
+  Matrix x(100, 24);
+  for (float& value : x.span()) value = rng.normal() < 0 ? -1.0F : 1.0F;  // at TMax: down clips all
+  if (one_is_loud) {
+    for (float& value : x.span()) value *= 0.49F * std::abs(rng.normal()) / 3;
+    for (std::size_t k = 0; k < 24; ++k) x(50, k) = 0.7F;  // what down takes off this row alone
+  }
+  const Matrix w = random_weights(6, 24);
+  TenderOptions o = options(4, TenderMode::static_scales, 4, 0);
+  o.rounding = rounding;
+  const std::array<MatrixView<const float>, 1> weights = {w.view()};
+  const TenderInput input = tender_input(seen_rows(x), o, weights);
+  const bool up = *std::ranges::max_element(input.group) == 3;
+  return up ? TenderRounding::up : TenderRounding::down;
+}
+
+TEST(TenderModes, RoundingIsChosenByTheErrorOfTheSite) {
+  for (const bool loud : {false, true}) {
+    EXPECT_EQ(better_rounding(loud, TenderRounding::up), TenderRounding::up);
+    EXPECT_EQ(better_rounding(loud, TenderRounding::down), TenderRounding::down);
+  }
+  EXPECT_EQ(better_rounding(false, TenderRounding::choose), TenderRounding::up);
+  EXPECT_EQ(better_rounding(true, TenderRounding::choose), TenderRounding::down);
+}
+
+TEST(TenderModes, RoundingDownBelongsToScalesThatAreCalibrated) {
+  for (const char* mode : {"row-scaled", "one-row", "dynamic"})
+    for (const char* rounding : {"down", "choose"}) try {
+        read_options<TenderOptions>("tender", {{"mode", mode}, {"rounding", rounding}});
+        FAIL() << mode;
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), "OPTION_VALUE");
+      }
+}
+
 TEST(TenderModes, ACalibrationWithoutSampleRowsIsRefusedByNameOfTheTrouble) {
   TenderOptions o;
   settle(o);

@@ -144,6 +144,11 @@ void settle(TenderOptions& options) {
   if (options.groups == 0) options.groups = default_groups(options);
   if (options.chunk_rows == TenderOptions::kByMode)
     options.chunk_rows = by_chunk(options.mode) ? kStaticChunk : 0;
+  if (options.rounding != TenderRounding::up && options.mode != TenderMode::static_scales &&
+      options.mode != TenderMode::automatic)
+    refuse_option("tender", "rounding",
+                  std::string(kTenderRoundings[static_cast<std::size_t>(options.rounding)]),
+                  "up in modes other than static and auto: nothing is clipped there");
   if (options.bias == TenderBias::dynamic && options.mode != TenderMode::dynamic)
     refuse_option("tender", "bias", "dynamic", "by-mode or none outside of mode dynamic");
   const int group = options.multiplier_group;
@@ -169,6 +174,8 @@ std::uint8_t tender_group(float cmax, float tmax, int groups) {
 TenderInput tender_input_of(const TenderCalibration& seen, const TenderOptions& options,
                             TenderMode mode) {
   require(mode != TenderMode::automatic, "a site has one of the modes");
+  require(mode != TenderMode::static_scales || options.rounding != TenderRounding::choose,
+          "a site is rounded up or down");
   TenderInput input;
   input.in = seen.in();
   input.weight_bits = options.weight_bits;
@@ -198,6 +205,9 @@ TenderInput tender_input_of(const TenderCalibration& seen, const TenderOptions& 
     const std::size_t from = chunk_with_rows(seen, c);
     add_chunk(tender_chunk(input, seen.least(from), seen.largest(from), centred), input);
   }
+  const bool down = mode == TenderMode::static_scales && options.rounding == TenderRounding::down;
+  for (std::uint8_t& i : input.group)
+    if (down && i > 0) --i;
   return input;
 }
 

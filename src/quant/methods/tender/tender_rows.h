@@ -33,6 +33,12 @@ inline constexpr std::array<std::string_view, 5> kTenderModes = {"static", "row-
 enum class TenderBias : std::uint8_t { by_mode, none, dynamic };
 inline constexpr std::array<std::string_view, 3> kTenderBiases = {"by-mode", "none", "dynamic"};
 
+/// Which scale a channel of static mode gets (tender.md 3.4). up: that of the group that holds it.
+/// down: the next smaller one, so that its step is half and values beyond it are clipped. choose:
+/// for each site the one of the smaller error on sample rows.
+enum class TenderRounding : std::uint8_t { up, down, choose };
+inline constexpr std::array<std::string_view, 3> kTenderRoundings = {"up", "down", "choose"};
+
 class TenderCalibration;
 
 /// The basis in which rows meet weights: that of the model, or one in which channels are alike.
@@ -50,6 +56,7 @@ struct TenderOptions {
   int groups = 0;
   int chunk_rows = kByMode;
   TenderBias bias = TenderBias::by_mode;
+  TenderRounding rounding = TenderRounding::up;
   int multiplier_group = 0;
   TenderRotation rotation = TenderRotation::none;
   WeightSearchOptions weights;
@@ -83,6 +90,9 @@ struct TenderOptions {
                  "what is taken off the channels of centred sites: the calibrated mid-range where "
                  "the mode has one, nothing, or in dynamic mode the mid-range of the chunk itself "
                  "(the unquantized weights are stored for its product)");
+    visit.choice("rounding", self.rounding, kTenderRoundings,
+                 "in static mode, the scale that holds a channel, the next smaller one with "
+                 "clipping, or for each site the one of the smaller error on sample rows");
     visit.integer("multiplier_group", self.multiplier_group, 0, 128,
                   "with 4-bit weights: inputs of an output that share an integer multiplier, 32, "
                   "64 or 128; 0: none do. At 4 bits: 64 by default");
@@ -152,7 +162,9 @@ std::uint8_t tender_group(float cmax, float tmax, int groups);
 /// Groups whose operands fit 16 bits in one-row mode: 8 with 8-bit codes, 12 with 4-bit codes.
 int tender_most_element_groups(int activation_bits);
 
-/// Bias, TMax and groups from what was seen. @param mode  not automatic
+/// Bias, TMax and groups from what was seen.
+/// @param options  of which rounding is up or down
+/// @param mode     not automatic
 /// @throws Error invalid_input (Q_CALIBRATION) if it is nothing and the mode needs something
 TenderInput tender_input_of(const TenderCalibration& seen, const TenderOptions& options,
                             TenderMode mode);
