@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "base/contracts.h"
+#include "quant/methods/tender/tender_compat.h"
 #include "quant/methods/tender/tender_dynamic.h"
 #include "quant/parts.h"
 
@@ -35,12 +36,12 @@ WeightFormat weight_format(const TenderInput& input) {
 }
 
 /// What is added back to output n for rows of this chunk.
-double addend_of(const ChunkRounding& chunk, std::size_t index, const TenderPacked& packed,
+double addend_of(std::span<const float> bias, std::size_t index, const TenderPacked& packed,
                  std::size_t n) {
   const auto [out, in] = packed.weights.shape;
   if (!packed.original.empty())
     return static_cast<double>(
-        compensation_of(chunk.bias, std::span(packed.original).subspan(n * in, in)));
+        compensation_of(bias, std::span(packed.original).subspan(n * in, in)));
   return packed.compensation.empty() ? 0
                                      : static_cast<double>(packed.compensation[index * out + n]);
 }
@@ -59,9 +60,24 @@ void reference_of_chunk(const ChunkOfRows& rows, const SymmetricCodes& weights,
                (std::int64_t{1} << (chunk.shift.empty() ? 0U : chunk.shift[k]));
       y(m, n) = static_cast<double>(sum) * static_cast<double>(weights.scales[n]) *
                     static_cast<double>(row.step) +
-                addend_of(chunk, row.chunk, packed, n);
+                addend_of(chunk.bias, row.chunk, packed, n);
     }
   }
+}
+
+void reference_compat(const TenderInput& input, const SymmetricCodes& weights,
+                      const TenderPacked& packed, const Rows& x, MatrixView<double> y) {
+  const auto [out, in] = weights.shape;
+  ThreadPool pool(1);
+  const CompatRounded rows = compat_rounded(input, x, pool);
+  for (std::size_t m = 0; m < x.values.rows(); ++m)
+    for (std::size_t n = 0; n < out; ++n) {
+      double sum = 0;
+      for (std::size_t k = 0; k < in; ++k)
+        sum += static_cast<double>(rows.values(m, k)) * weights.codes[n * in + k];
+      y(m, n) = sum * static_cast<double>(weights.scales[n]) +
+                addend_of(rows.chunks[rows.chunk[m]].bias, rows.chunk[m], packed, n);
+    }
 }
 
 }  // namespace
@@ -75,7 +91,8 @@ MethodTraits Tender::traits() const {
       .idempotent = false,  // the compensation is of the weights as they came
       .weight_bits = static_cast<double>(options_.weight_bits),
       .activation_bits = static_cast<double>(options_.activation_bits),
-      .even_steps = options_.rounding == TenderRounding::up};
+      .even_steps =
+          options_.rounding == TenderRounding::up && options_.numerics == TenderNumerics::clean};
 }
 
 TenderCalibration Tender::calibrate(const SiteShape& shape) const {
@@ -83,7 +100,7 @@ TenderCalibration Tender::calibrate(const SiteShape& shape) const {
   SiteShape basis = shape;
   basis.nonnegative = shape.nonnegative && !rotates;
   TenderCalibration seen{basis, static_cast<std::size_t>(options_.chunk_rows),
-                         tender_measures(options_)};
+                         tender_measures(options_), options_.numerics == TenderNumerics::compat};
   if (rotates) seen.rotate(Rotation(shape.in));
   return seen;
 }
@@ -104,8 +121,14 @@ TenderInput Tender::input(const Calibration& seen,
 void Tender::rounded(const Input& input, const Rows& x, MatrixView<float> out) {
   const Matrix rotated = input.rotated ? Rotation(input.in).rotated(x.values) : Matrix();
   const MatrixView<const float> rows = input.rotated ? rotated.view() : x.values;
-  std::vector<std::int16_t> codes(input.in);
   ThreadPool pool(1);
+  if (input.compat) {
+    const CompatRounded compat = compat_rounded(input, {rows, x.positions}, pool);
+    for (std::size_t m = 0; m < rows.rows(); ++m)
+      std::ranges::copy(compat.values.row(m), out.row(m).begin());
+    return;
+  }
+  std::vector<std::int16_t> codes(input.in);
   for (const auto& [begin, end, rounding] : tender_chunks(input, {rows, x.positions}, pool))
     for (std::size_t m = begin; m < end; ++m)
       expand_row(rounding, round_row(rounding, rows.row(m), x.positions[m], codes), codes,
@@ -133,7 +156,7 @@ TenderCodes Tender::quantize_in_basis(MatrixView<const float> w, const Input& in
 }
 
 TenderPacked Tender::pack(const Codes& codes) {
-  return {pack_symmetric(codes.weights), codes.compensation, codes.original, {}};
+  return {pack_symmetric(codes.weights), codes.compensation, codes.original, {}, {}};
 }
 
 TenderCodes Tender::unpack(const Packed& packed) {
@@ -160,6 +183,7 @@ TenderPacked Tender::load(const Input& input, const PartSource& source) {
   const WeightFormat format = weight_format(input);
   TenderPacked packed{
       load_symmetric(source, "tender", input.in, format.bits, format.granularity, format.group),
+      {},
       {},
       {},
       {}};
@@ -204,51 +228,81 @@ void Tender::reference(const Input& input, const Packed& packed, const Rows& x,
   const SymmetricCodes weights = expanded(unpack_symmetric(packed.weights));
   const Matrix rotated = input.rotated ? Rotation(input.in).rotated(x.values) : Matrix();
   const MatrixView<const float> rows = input.rotated ? rotated.view() : x.values;
+  if (input.compat) return reference_compat(input, weights, packed, {rows, x.positions}, y);
   ThreadPool pool(1);
   for (const ChunkOfRows& chunk : tender_chunks(input, {rows, x.positions}, pool))
     reference_of_chunk(chunk, weights, packed, {rows, x.positions}, y);
 }
 
 void Tender::prepare(Input& input, Isa isa) {
-  input.rows = IntegerRows(tender_rounding(input), isa,
-                           {.bits = input.weight_bits, .group = input.multiplier_group});
+  if (input.compat)
+    input.floats = &kernels::best_gemm_f32(isa);
+  else
+    input.rows = IntegerRows(tender_rounding(input), isa,
+                             {.bits = input.weight_bits, .group = input.multiplier_group});
   if (input.rotated) input.rotation = Rotation(input.in, isa);
 }
 
 void Tender::prepare(const Input& input, Packed& packed, Isa) {
   const SymmetricCodes weights = unpack_symmetric(packed.weights);
-  packed.integers =
-      IntegerLinear(input.rows, {weights.shape, weights.codes, weights.scales, packed.compensation,
-                                 weights.multipliers, input.multiplier_group});
+  if (input.compat) {
+    Matrix w(weights.shape.out, weights.shape.in);
+    dequantize_symmetric(weights, w.view());
+    packed.floats = kernels::PanelsF32(weights.shape);
+    packed.floats.put(0, w.view());
+  } else {
+    packed.integers = IntegerLinear(
+        input.rows, {weights.shape, weights.codes, weights.scales, packed.compensation,
+                     weights.multipliers, input.multiplier_group});
+  }
   packed.weights.bytes = {};
 }
 
 TenderRounded Tender::round(const Input& input, const Rows& x, ThreadPool& pool) {
   const Matrix rotated = input.rotated ? input.rotation.rotated(x.values, pool) : Matrix();
   const Rows rows = {input.rotated ? rotated.view() : x.values, x.positions};
-  if (input.mode != TenderMode::dynamic) return {input.rows.round(rows, pool), {}};
+  if (input.compat) {
+    CompatRounded compat = compat_rounded(input, rows, pool);
+    TenderRounded rounded{{}, std::move(compat.values), {}};
+    rounded.codes.chunks = std::move(compat.chunk);
+    if (input.dynamic_bias) rounded.bias = Matrix(compat.chunks.size(), input.in);
+    for (std::size_t c = 0; c < rounded.bias.rows(); ++c)
+      std::ranges::copy(compat.chunks[c].bias, rounded.bias.row(c).begin());
+    return rounded;
+  }
+  if (input.mode != TenderMode::dynamic) return {input.rows.round(rows, pool), {}, {}};
   const std::vector<ChunkOfRows> chunks = tender_chunks(input, rows, pool);
-  TenderRounded rounded{input.rows.round(rows, chunks, pool), {}};
-  if (!input.dynamic_bias) return rounded;
-  rounded.bias = Matrix(chunks.size(), input.in);
-  for (std::size_t c = 0; c < chunks.size(); ++c)
+  TenderRounded rounded{input.rows.round(rows, chunks, pool), {}, {}};
+  if (input.dynamic_bias) rounded.bias = Matrix(chunks.size(), input.in);
+  for (std::size_t c = 0; c < rounded.bias.rows(); ++c)
     std::ranges::copy(chunks[c].rounding.chunks[0].bias, rounded.bias.row(c).begin());
   return rounded;
 }
 
 void Tender::matmul(const Input& input, const Packed& packed, const Rounded& rounded,
                     MatrixView<float> y, const Epilogue& epilogue, ThreadPool& pool) {
-  if (!input.dynamic_bias)
+  if (!input.dynamic_bias && !input.compat)
     return packed.integers.matmul(input.rows, rounded.codes, y, epilogue, pool);
-  packed.integers.matmul(input.rows, rounded.codes, y, {}, pool);
-  // As the kernel does it: what is added back, then the bias, each rounded.
+  if (input.compat)
+    kernels::gemm_f32(*input.floats, rounded.values.view(), packed.floats, {}, y, pool);
+  else
+    packed.integers.matmul(input.rows, rounded.codes, y, {}, pool);
+  add_back(input, packed, rounded, y, epilogue, pool);
+}
+
+void Tender::add_back(const Input& input, const Packed& packed, const Rounded& rounded,
+                      MatrixView<float> y, const Epilogue& epilogue, ThreadPool& pool) {
   pool.for_each_part(y.cols(), kLine, [&](std::size_t begin, std::size_t end) {
-    std::vector<float> addends(rounded.bias.rows());
+    std::vector<float> addends(input.dynamic_bias ? rounded.bias.rows() : input.chunks(), 0.0F);
     for (std::size_t n = begin; n < end; ++n) {
-      const auto w = std::span(packed.original).subspan(n * input.in, input.in);
       for (std::size_t c = 0; c < addends.size(); ++c)
-        addends[c] = compensation_of(rounded.bias.row(c), w);
-      for (std::size_t m = 0; m < y.rows(); ++m) y(m, n) += addends[rounded.codes.chunks[m]];
+        if (input.dynamic_bias)
+          addends[c] = compensation_of(rounded.bias.row(c),
+                                       std::span(packed.original).subspan(n * input.in, input.in));
+        else if (!packed.compensation.empty())
+          addends[c] = packed.compensation[c * y.cols() + n];
+      for (std::size_t m = 0; !addends.empty() && m < y.rows(); ++m)
+        y(m, n) += addends[rounded.codes.chunks[m]];
       for (std::size_t m = 0; !epilogue.bias.empty() && m < y.rows(); ++m)
         y(m, n) += epilogue.bias[n];
     }
@@ -256,6 +310,9 @@ void Tender::matmul(const Input& input, const Packed& packed, const Rounded& rou
 }
 
 std::string Tender::kernel(const Input& input, const Packed& packed) {
+  if (input.compat)
+    return "gemm_f32 " + std::string(input.floats->name) +
+           " on rounded rows: float16 scales are not always powers of two apart";
   return packed.integers.kernel(input.rows) + (input.rotated ? ", rows rotated" : "");
 }
 

@@ -35,13 +35,15 @@ struct TenderPacked {
   SymmetricBytes weights;
   std::vector<float> compensation;
   std::vector<float> original;
-  IntegerLinear integers;  ///< made by prepare()
+  IntegerLinear integers;     ///< made by prepare()
+  kernels::PanelsF32 floats;  ///< made by prepare() instead, with compat numerics
 };
 
-/// Rows after rounding, and in dynamic mode with a bias what was taken off.
+/// Rows after rounding: integers, or floats with compat numerics.
 struct TenderRounded {
-  IntegerCodes codes;
-  Matrix bias;  ///< [chunks of these rows, in], or empty
+  IntegerCodes codes;  ///< of which compat numerics have the chunks alone
+  Matrix values;       ///< [rows, in] with compat numerics, else empty
+  Matrix bias;         ///< [chunks of these rows, in], what was taken off in dynamic mode, or empty
 };
 
 /// Tender (Lee, Lee, Sim, ISCA 2024): channels in groups whose scales are powers of two apart, so
@@ -95,10 +97,13 @@ class Tender {
     return input.bytes() + input.rows.bytes();
   }
   static std::size_t resident_bytes(const Packed& packed) {
-    return packed.integers.bytes() + packed.original.size() * sizeof(float);
+    return packed.integers.bytes() + packed.floats.bytes() + packed.original.size() * sizeof(float);
   }
 
  private:
+  /// What the bias of the rows adds back, then the epilogue, each rounded: as the kernels do it.
+  static void add_back(const Input& input, const Packed& packed, const Rounded& rounded,
+                       MatrixView<float> y, const Epilogue& epilogue, ThreadPool& pool);
   /// Weights and moment in the basis in which rows are rounded.
   Codes quantize_in_basis(MatrixView<const float> w, const Input& input, const SecondMoment* moment,
                           ThreadPool& pool) const;

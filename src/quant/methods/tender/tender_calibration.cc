@@ -11,11 +11,13 @@
 namespace tender::quant {
 
 TenderCalibration::TenderCalibration(const SiteShape& shape, std::size_t chunk_rows,
-                                     bool keep_sample)
+                                     bool keep_sample, bool compat)
     : in_(shape.in),
       chunk_rows_(chunk_rows),
       centre_(shape.centre),
       nonnegative_(shape.nonnegative),
+      compat_(compat),
+      statistics_(shape.in, chunk_rows, shape.centre, shape.nonnegative),
       sample_(shape.in, keep_sample ? kSampleRows : 0) {}
 
 void TenderCalibration::grow_to(std::size_t chunks) {
@@ -53,6 +55,7 @@ void TenderCalibration::observe_in_basis(const Rows& x) {
       largest[k] = std::max(largest[k], row[k]);
     }
   }
+  if (compat_) statistics_.observe(x);
 }
 
 void TenderCalibration::save(PartSink& sink) const {
@@ -63,6 +66,7 @@ void TenderCalibration::save(PartSink& sink) const {
   sink.put<std::int64_t>("tender_seen_rows", DType::i64, {rows_.size()}, rows_);
   sink.put<float>("tender_seen_least", DType::f32, {rows_.size(), in_}, least_);
   sink.put<float>("tender_seen_largest", DType::f32, {rows_.size(), in_}, largest_);
+  if (compat_) statistics_.save(sink);
   sample_.save("tender_seen_sample", sink);
 }
 
@@ -91,6 +95,10 @@ void TenderCalibration::load(const PartSource& source) {
       refuse_part(source, "tender_seen_least", "QC_RANGE",
                   fmt::format("{} in place {}", least_[i], i),
                   fmt::format("at most the largest, {}", largest_[i]));
+  if (compat_) statistics_.load(source);
+  if (compat_ && statistics_.chunks() != rows_.size())
+    refuse_part(source, "tender_seen_samples", "QC_RANGE",
+                fmt::format("{} chunks", statistics_.chunks()), fmt::format("{}", rows_.size()));
   sample_.load("tender_seen_sample", source);
 }
 

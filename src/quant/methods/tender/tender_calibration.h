@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "quant/method.h"
+#include "quant/methods/tender/tender_compat.h"
 #include "quant/rotation/rotation.h"
 #include "quant/row_sample.h"
 
@@ -19,12 +20,14 @@ namespace tender::quant {
 ///                                                        files older than rotations
 ///     part tender_seen_rows              int64 [C]
 ///     part tender_seen_least, …_largest  float32 [C, in]
+///     parts of CompatStatistics          tender_compat.h; with compat numerics only
 ///     parts tender_seen_sample…          quant/row_sample.h; absent where no rows are kept
 class TenderCalibration {
  public:
   static constexpr std::size_t kSampleRows = 128;
 
-  TenderCalibration(const SiteShape& shape, std::size_t chunk_rows, bool keep_sample);
+  TenderCalibration(const SiteShape& shape, std::size_t chunk_rows, bool keep_sample,
+                    bool compat = false);
 
   /// From now on statistics are of the rows in another basis.
   void rotate(Rotation rotation) { rotation_ = std::move(rotation); }
@@ -46,6 +49,8 @@ class TenderCalibration {
   std::span<const float> largest(std::size_t chunk) const {
     return {largest_.data() + chunk * in_, in_};
   }
+  /// Without chunks unless it was asked for.
+  const CompatStatistics& compat() const { return statistics_; }
   /// Empty unless it was asked for.
   const RowSample& sample() const { return sample_; }
 
@@ -60,7 +65,9 @@ class TenderCalibration {
   std::vector<std::int64_t> rows_;  ///< [C]
   std::vector<float> least_;        ///< [C, in]
   std::vector<float> largest_;      ///< [C, in]
-  Rotation rotation_;               ///< of size 0 where rows stay as they are
+  bool compat_;
+  CompatStatistics statistics_;
+  Rotation rotation_;  ///< of size 0 where rows stay as they are
   RowSample sample_;
 };
 

@@ -38,9 +38,10 @@ std::vector<ChunkRun> chunk_runs(std::span<const std::int32_t> positions, std::s
   return runs;
 }
 
-TenderChunk tender_chunk_of(const TenderInput& input, MatrixView<const float> rows) {
-  std::vector<float> least(input.in, 0.0F), largest(input.in, 0.0F);
-  bool first = true;
+Extremes extremes_of(const TenderInput& input, MatrixView<const float> rows) {
+  Extremes extremes{std::vector<float>(input.in, 0.0F), std::vector<float>(input.in, 0.0F)};
+  auto& [least, largest] = extremes;
+  bool first = !(input.compat && rows.rows() < input.chunk_rows);  // else a row of zeros was first
   for (std::size_t m = 0; m < rows.rows(); ++m) {
     const auto row = rows.row(m);
     if (!is_finite(row)) continue;
@@ -50,7 +51,12 @@ TenderChunk tender_chunk_of(const TenderInput& input, MatrixView<const float> ro
     }
     first = false;
   }
-  return tender_chunk(input, least, largest, input.dynamic_bias);
+  return extremes;
+}
+
+TenderChunk tender_chunk_of(const TenderInput& input, MatrixView<const float> rows) {
+  const Extremes extremes = extremes_of(input, rows);
+  return tender_chunk(input, extremes.least, extremes.largest, input.dynamic_bias);
 }
 
 std::vector<ChunkOfRows> tender_chunks(const TenderInput& input, const Rows& x, ThreadPool& pool) {

@@ -23,11 +23,19 @@ struct ChunkRun {
 /// @param chunk_rows  positions per chunk, 0 for as many as follow each other
 std::vector<ChunkRun> chunk_runs(std::span<const std::int32_t> positions, std::size_t chunk_rows);
 
-/// Metadata from the rows of the chunk themselves (tender.md 2.4, 2.5): no padding rows, and rows
-/// that are not finite stand outside of all statistics.
+/// Of each channel, over the rows of a chunk. Rows that are not finite stand outside; with compat
+/// numerics zero rows fill up what the chunk lacks (tender.md 2.3).
+struct Extremes {
+  std::vector<float> least;    ///< [in]
+  std::vector<float> largest;  ///< [in]
+};
+Extremes extremes_of(const TenderInput& input, MatrixView<const float> rows);
+
+/// Metadata from the rows of the chunk themselves (tender.md 2.4, 2.5).
 TenderChunk tender_chunk_of(const TenderInput& input, MatrixView<const float> rows);
 
-/// By what the rows of one call are rounded. Outside of dynamic mode one entry for all of them.
+/// By what the rows of one call are rounded, with clean numerics. Outside of dynamic mode one entry
+/// for all of them.
 /// @param x  in the basis in which they are rounded
 std::vector<ChunkOfRows> tender_chunks(const TenderInput& input, const Rows& x, ThreadPool& pool);
 

@@ -234,7 +234,8 @@ TEST(TenderCheck10, DamagedMetadataOfDynamicModeIsRefused) {
   };
   EXPECT_EQ(code_with(9, 0), "");
   EXPECT_EQ(code_with(9, 2), "QC_RANGE");
-  EXPECT_EQ(code_with(4, 0), "QC_RANGE") << "ten numbers are of dynamic mode";
+  EXPECT_EQ(code_with(10, 2), "QC_RANGE");
+  EXPECT_EQ(code_with(4, 0), "QC_RANGE") << "so many numbers are of dynamic mode or compat";
   EXPECT_EQ(code_with(4, 4), "QC_RANGE");
   EXPECT_EQ(code_with(5, 1), "QC_RANGE") << "unsigned codes have no bias";
   EXPECT_EQ(code_with(6, 0), "QC_RANGE");

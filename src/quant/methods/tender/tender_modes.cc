@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "kernels/round_rows/round_rows.h"
 #include "quant/integer/row_rounding.h"
+#include "quant/methods/tender/tender_compat.h"
 
 namespace tender::quant {
 namespace {
@@ -37,6 +38,35 @@ Measured measured(const TenderCalibration& seen, TenderOptions options, TenderMo
   const double share = share_of(down);
   if (share < best.share) best = {std::move(down), share};
   return best;
+}
+
+struct RoundedRows {
+  Matrix values;                             ///< [rows, in], the bias not added back
+  std::vector<std::span<const float>> bias;  ///< of each row: [in], or empty
+};
+
+RoundedRows rounded_rows(const TenderInput& input, const Rows& x) {
+  ThreadPool pool(1);
+  RoundedRows rounded;
+  const auto bias_of = [&](std::size_t chunk) {
+    return input.bias.empty() ? std::span<const float>()
+                              : std::span(input.bias).subspan(chunk * input.in, input.in);
+  };
+  if (input.compat) {
+    CompatRounded compat = compat_rounded(input, x, pool);
+    for (const std::uint32_t chunk : compat.chunk) rounded.bias.push_back(bias_of(chunk));
+    rounded.values = std::move(compat.values);
+    return rounded;
+  }
+  const RowRounding rounding = tender_rounding(input);
+  rounded.values = Matrix(x.values.rows(), input.in);
+  std::vector<std::int16_t> codes(input.in);
+  for (std::size_t m = 0; m < x.values.rows(); ++m) {
+    const RoundedRow row = round_row(rounding, x.values.row(m), x.positions[m], codes);
+    expand_row(rounding, row, codes, rounded.values.row(m));
+    rounded.bias.push_back(bias_of(row.chunk));
+  }
+  return rounded;
 }
 
 TenderInput chosen_by_rows(const TenderCalibration& seen, const TenderOptions& options,
@@ -80,22 +110,18 @@ std::vector<double> channel_costs(std::span<const MatrixView<const float>> weigh
 
 double tender_error_share(const TenderInput& input, const RowSample& sample,
                           std::span<const double> costs) {
-  const RowRounding rounding = tender_rounding(input);
-  std::vector<std::int16_t> codes(input.in);
-  std::vector<float> rounded(input.in);
   const Matrix rows = sample.values();
   const std::vector<std::int32_t> positions = sample.positions();
+  const RoundedRows rounded = rounded_rows(input, {rows.view(), positions});
   double total = 0;
   for (std::size_t m = 0; m < rows.rows(); ++m) {
     const auto row = rows.row(m);
-    const RoundedRow code = round_row(rounding, row, positions[m], codes);
-    expand_row(rounding, code, codes, rounded);
-    const auto& bias = rounding.chunks[code.chunk].bias;
+    const auto bias = rounded.bias[m];
     double error = 0, energy = 0;
     for (std::size_t k = 0; k < input.in; ++k) {
       const double x = row[k];
       const double centred = bias.empty() ? x : x - static_cast<double>(bias[k]);
-      const double off = centred - static_cast<double>(rounded[k]);
+      const double off = centred - static_cast<double>(rounded.values(m, k));
       error += off * off * costs[k];
       energy += x * x * costs[k];
     }

@@ -7,6 +7,7 @@
 #include "base/contracts.h"
 #include "base/error.h"
 #include "quant/methods/tender/tender_calibration.h"
+#include "quant/methods/tender/tender_compat.h"
 #include "quant/options.h"
 #include "quant/parts.h"
 
@@ -15,7 +16,7 @@ namespace {
 
 constexpr int kStaticChunk = 256;  // tender.md 2.3
 constexpr std::size_t kMeta = 9;
-constexpr std::size_t kDynamicMeta = 10;
+constexpr std::size_t kLongMeta = 11;
 constexpr std::size_t kOldMeta = 6;  // without what weight multipliers and one-row mode brought
 constexpr std::int64_t kMaxPositions = std::int64_t{1} << 20;
 constexpr std::int64_t kMaxInputs = std::int64_t{1} << 20;
@@ -72,7 +73,7 @@ void check_tmax(const PartSource& source, const TenderInput& input) {
 TenderInput load_meta(const PartSource& source) {
   const std::uint64_t size = get_ranked(source, "tender_meta", DType::i32, 1).shape[0];
   const auto meta = values_of<std::int32_t>(source.get(
-      "tender_meta", DType::i32, {size == kOldMeta || size == kDynamicMeta ? size : kMeta}));
+      "tender_meta", DType::i32, {size == kOldMeta || size == kLongMeta ? size : kMeta}));
   const int modes = size == kOldMeta ? 2
                     : size == kMeta  ? static_cast<int>(TenderMode::dynamic)
                                      : static_cast<int>(TenderMode::automatic);
@@ -104,8 +105,9 @@ TenderInput load_meta(const PartSource& source) {
   input.rotated = meta[8] == 1;
   if (size == kMeta) return input;
   const bool dynamic = input.mode == TenderMode::dynamic;
-  check_number(source, "tender_meta", "mode", meta[4], static_cast<int>(TenderMode::dynamic),
-               static_cast<int>(TenderMode::dynamic));
+  check_number(source, "tender_meta", "compat numerics", meta[10], dynamic ? 0 : 1,
+               by_chunk(input.mode) ? 1 : 0);
+  input.compat = meta[10] == 1;
   check_number(source, "tender_meta", "the bias of chunks", meta[9], 0,
                dynamic && !input.is_unsigned ? 1 : 0);
   input.dynamic_bias = meta[9] == 1;
@@ -149,6 +151,9 @@ void settle(TenderOptions& options) {
     refuse_option("tender", "rounding",
                   std::string(kTenderRoundings[static_cast<std::size_t>(options.rounding)]),
                   "up in modes other than static and auto: nothing is clipped there");
+  if (options.numerics == TenderNumerics::compat && !by_chunk(options.mode))
+    refuse_option("tender", "numerics", "compat",
+                  "clean outside of modes static and dynamic: the released code has no other");
   if (options.bias == TenderBias::dynamic && options.mode != TenderMode::dynamic)
     refuse_option("tender", "bias", "dynamic", "by-mode or none outside of mode dynamic");
   const int group = options.multiplier_group;
@@ -160,7 +165,7 @@ void settle(TenderOptions& options) {
 }
 
 std::size_t TenderInput::bytes() const {
-  return (mode == TenderMode::dynamic ? kDynamicMeta : kMeta) * sizeof(std::int32_t) +
+  return (mode == TenderMode::dynamic || compat ? kLongMeta : kMeta) * sizeof(std::int32_t) +
          (tmax.size() + bias.size()) * sizeof(float) + group.size();
 }
 
@@ -185,6 +190,7 @@ TenderInput tender_input_of(const TenderCalibration& seen, const TenderOptions& 
   input.is_unsigned = seen.nonnegative();
   input.multiplier_group = static_cast<std::size_t>(options.multiplier_group);
   input.rotated = options.rotation == TenderRotation::hadamard;
+  input.compat = options.numerics == TenderNumerics::compat;
   if (mode == TenderMode::dynamic) {
     input.chunk_rows = seen.chunk_rows();
     input.dynamic_bias =
@@ -203,7 +209,11 @@ TenderInput tender_input_of(const TenderCalibration& seen, const TenderOptions& 
   const bool centred = seen.centre() && !seen.nonnegative() && options.bias == TenderBias::by_mode;
   for (std::size_t c = 0; c < seen.chunks(); ++c) {
     const std::size_t from = chunk_with_rows(seen, c);
-    add_chunk(tender_chunk(input, seen.least(from), seen.largest(from), centred), input);
+    TenderChunk chunk = input.compat
+                            ? seen.compat().chunk(input, from)
+                            : tender_chunk(input, seen.least(from), seen.largest(from), centred);
+    if (!centred) chunk.bias.clear();
+    add_chunk(chunk, input);
   }
   const bool down = mode == TenderMode::static_scales && options.rounding == TenderRounding::down;
   for (std::uint8_t& i : input.group)
@@ -236,7 +246,8 @@ TenderChunk tender_chunk(const TenderInput& input, std::span<const float> least,
     std::fill(cmax.begin(), cmax.end(), 0.0F);
   }
   for (const float value : cmax)
-    chunk.group.push_back(tender_group(value, chunk.tmax, input.groups));
+    chunk.group.push_back(input.compat ? compat_group(value, chunk.tmax, input.groups)
+                                       : tender_group(value, chunk.tmax, input.groups));
   return chunk;
 }
 
@@ -295,13 +306,14 @@ std::string describe_tender_input(const TenderInput& input) {
     text += fmt::format(", chunks of {} positions", input.chunk_rows);
   else if (input.chunk_rows != 0)
     text += fmt::format(", {} chunks of {} positions", input.chunks(), input.chunk_rows);
+  if (input.compat) text += ", compat numerics";
   if (input.dynamic_bias) text += ", bias of the chunk";
   if (input.rotated) text += ", rotated";
   return text;
 }
 
 void save_tender_input(const TenderInput& input, PartSink& sink) {
-  const std::array<std::int32_t, kDynamicMeta> meta = {
+  const std::array<std::int32_t, kLongMeta> meta = {
       input.weight_bits,
       input.activation_bits,
       input.groups,
@@ -311,8 +323,10 @@ void save_tender_input(const TenderInput& input, PartSink& sink) {
       static_cast<std::int32_t>(input.in),
       static_cast<std::int32_t>(input.multiplier_group),
       input.rotated ? 1 : 0,
-      input.dynamic_bias ? 1 : 0};
-  const std::size_t count = input.mode == TenderMode::dynamic ? kDynamicMeta : kMeta;
+      input.dynamic_bias ? 1 : 0,
+      input.compat ? 1 : 0};
+  const bool longer = input.mode == TenderMode::dynamic || input.compat;
+  const std::size_t count = longer ? kLongMeta : kMeta;
   sink.put<std::int32_t>("tender_meta", DType::i32, {count}, std::span(meta).first(count));
   if (!input.calibrated()) return;
   sink.put<float>("tender_tmax", DType::f32, {input.chunks()}, input.tmax);

@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "kernels/gemm_f32/gemm_f32.h"
 #include "quant/integer/integer_rows.h"
 #include "quant/integer/row_rounding.h"
 #include "quant/method.h"
@@ -39,6 +40,11 @@ inline constexpr std::array<std::string_view, 3> kTenderBiases = {"by-mode", "no
 enum class TenderRounding : std::uint8_t { up, down, choose };
 inline constexpr std::array<std::string_view, 3> kTenderRoundings = {"up", "down", "choose"};
 
+/// clean: float32 throughout. compat: what the paper's released code does (tender_compat.h), to
+/// compare with its numbers; evaluated in float.
+enum class TenderNumerics : std::uint8_t { clean, compat };
+inline constexpr std::array<std::string_view, 2> kTenderNumerics = {"clean", "compat"};
+
 class TenderCalibration;
 
 /// The basis in which rows meet weights: that of the model, or one in which channels are alike.
@@ -57,6 +63,7 @@ struct TenderOptions {
   int chunk_rows = kByMode;
   TenderBias bias = TenderBias::by_mode;
   TenderRounding rounding = TenderRounding::up;
+  TenderNumerics numerics = TenderNumerics::clean;
   int multiplier_group = 0;
   TenderRotation rotation = TenderRotation::none;
   WeightSearchOptions weights;
@@ -93,6 +100,10 @@ struct TenderOptions {
     visit.choice("rounding", self.rounding, kTenderRoundings,
                  "in static mode, the scale that holds a channel, the next smaller one with "
                  "clipping, or for each site the one of the smaller error on sample rows");
+    visit.choice("numerics", self.numerics, kTenderNumerics,
+                 "in static and dynamic mode: float32 scales made under the bias that is taken "
+                 "off, or as the paper's released code does it, in float16 and under each "
+                 "sequence's own bias (evaluated in float32)");
     visit.integer("multiplier_group", self.multiplier_group, 0, 128,
                   "with 4-bit weights: inputs of an output that share an integer multiplier, 32, "
                   "64 or 128; 0: none do. At 4 bits: 64 by default");
@@ -116,12 +127,14 @@ inline void TenderOptions::recommend_for_bits() {
 
 /// How a site's rows are rounded: the calibrated metadata of C row chunks.
 ///
-///     part tender_meta    int32 [9 or 10]  weight bits, activation bits, groups G, positions per
+///     part tender_meta    int32 [9 or 11]  weight bits, activation bits, groups G, positions per
 ///                                          chunk (0: one chunk), mode (0 static, 1 row-scaled,
 ///                                          2 one-row, 3 dynamic), 1 if codes are unsigned,
 ///                                          inputs, inputs per weight multiplier (0: none), 1 if
-///                                          rotated; in dynamic mode 1 if the chunk's own
-///                                          mid-range is taken off; older files have the first six
+///                                          rotated; 1 if, in dynamic mode, the chunk's own
+///                                          mid-range is taken off, then 1 if numerics are
+///                                          compat: in dynamic mode and with compat numerics only;
+///                                          older files have the first six
 ///     part tender_tmax    float32 [C]      largest magnitude of the chunk (TMax)
 ///     part tender_bias    float32 [C, in]  what is taken off each channel; absent where nothing is
 ///     part tender_groups  uint8 [C, in]    group index i of each channel, 0 the smallest scale
@@ -139,12 +152,14 @@ struct TenderInput {
   std::size_t multiplier_group = 0;  ///< inputs that share a multiplier of the weights; 0: none do
   bool rotated = false;              ///< rows and weights stand in the basis of rotation/rotation.h
   bool dynamic_bias = false;         ///< the chunk's own mid-range is taken off, in dynamic mode
+  bool compat = false;               ///< numerics of tender_compat.h
   std::vector<float> tmax;
   std::vector<float> bias;
   std::vector<std::uint8_t> group;
 
-  IntegerRows rows;   ///< made by prepare()
-  Rotation rotation;  ///< made by prepare() where `rotated`
+  IntegerRows rows;                                ///< made by prepare(), but with compat numerics
+  const kernels::GemmF32Kernel* floats = nullptr;  ///< made by prepare() with compat numerics
+  Rotation rotation;                               ///< made by prepare() where `rotated`
 
   std::size_t chunks() const { return tmax.size(); }
   /// Whether what is calibrated stands in the file.
@@ -185,9 +200,9 @@ ChunkRounding tender_chunk_rounding(const TenderInput& input, float tmax,
                                     std::span<const float> bias,
                                     std::span<const std::uint8_t> group);
 
-/// The metadata as arithmetic; in dynamic mode without that of the chunks (tender_dynamic.h).
-/// Groups that are empty at the bottom are dropped (tender.md 5.4), so the smallest occupied scale
-/// is the unit.
+/// The metadata as arithmetic, for clean numerics; in dynamic mode without that of the chunks
+/// (tender_dynamic.h). Groups that are empty at the bottom are dropped (tender.md 5.4), so the
+/// smallest occupied scale is the unit.
 RowRounding tender_rounding(const TenderInput& input);
 
 /// "row-scaled, 8 groups".
