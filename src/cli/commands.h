@@ -14,6 +14,7 @@ std::unique_ptr<Command> make_inspect();
 std::unique_ptr<Command> make_convert();
 std::unique_ptr<Command> make_tokenize();
 std::unique_ptr<Command> make_quantize();
+std::unique_ptr<Command> make_calibration();
 std::unique_ptr<Command> make_logits();
 std::unique_ptr<Command> make_eval();
 std::unique_ptr<Command> make_reproduce();
@@ -26,8 +27,9 @@ std::unique_ptr<Command> make_signature();
 /// Every subcommand of this build.
 inline const std::vector<CommandFactory>& all_commands() {
   static const std::vector<CommandFactory> commands = {
-      make_inspect,   make_convert, make_tokenize, make_quantize, make_logits, make_eval,
-      make_reproduce, make_rewrite, make_generate, make_chat,     make_bench,  make_signature,
+      make_inspect, make_convert, make_tokenize,  make_quantize, make_calibration,
+      make_logits,  make_eval,    make_reproduce, make_rewrite,  make_generate,
+      make_chat,    make_bench,   make_signature,
   };
   return commands;
 }

@@ -3,6 +3,7 @@
 
 #include "base/cpu.h"
 #include "base/error.h"
+#include "cli/calibration_output.h"
 #include "cli/command.h"
 #include "cli/commands.h"
 #include "cli/inspection.h"
@@ -18,7 +19,8 @@ class Inspect : public Command {
   }
 
   void declare(CLI::App& app) override {
-    app.add_option("model", model_, "GGUF file, Hugging Face directory or safetensors file");
+    app.add_option("model", model_,
+                   "GGUF file, Hugging Face directory, safetensors file or stored calibration");
     app.add_flag("--kernels", kernels_, "Every kernel: chosen, or why not");
     app.add_flag("--verify", verify_,
                  "SHA-256 of every file; compares tensors with the hashes stored with them");
@@ -37,7 +39,15 @@ class Inspect : public Command {
            "--verify needs a model");
     OrderedJson document = OrderedJson::object();
     std::string text;
-    if (!model_.empty()) {
+    if (!model_.empty() && compress::is_stored_calibration(model_)) {
+      if (verify_)
+        fail(ErrorKind::invalid_argument,
+             {.code = "USAGE", .hint = "tender inspect FILE, without --verify"},
+             "a stored calibration has no checksums to verify");
+      const compress::CalibrationSummary summary = compress::summarize_calibration(model_);
+      document = to_json(summary);
+      text = to_text(summary);
+    } else if (!model_.empty()) {
       const auto checkpoint = io::open_checkpoint(model_);
       Inspection inspection = inspect_model(*checkpoint);
       if (verify_) verify(*checkpoint, inspection);

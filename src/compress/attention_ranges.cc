@@ -57,6 +57,15 @@ void AttentionRanges::observe(const model::AttentionRows& rows) {
   }
 }
 
+void AttentionRanges::merge(const AttentionRanges& other) {
+  for (std::size_t c = 0; c < key_low_.size(); ++c) {
+    key_low_[c] = std::min(key_low_[c], other.key_low_[c]);
+    key_high_[c] = std::max(key_high_[c], other.key_high_[c]);
+    query_peak_[c] = std::max(query_peak_[c], other.query_peak_[c]);
+    value_peak_[c] = std::max(value_peak_[c], other.value_peak_[c]);
+  }
+}
+
 model::KvStatics AttentionRanges::settle(const std::string& name) const {
   model::KvStatics statics;
   std::vector<float> key_sizes;

@@ -17,6 +17,8 @@ class AttentionRanges {
   explicit AttentionRanges(const model::ModelInfo& info);
 
   void observe(const model::AttentionRows& rows);
+  /// As if it had seen the rows of the other one, too.
+  void merge(const AttentionRanges& other);
   /// The middles of keys as biases (Lee, Lee, Sim 2024, of keys after RoPE), and channels in groups
   /// whose scales are powers of two apart, the largest in the top one: values by their reach, keys
   /// by the root of their reach over that of the queries, which shares out between both what a

@@ -56,6 +56,11 @@ TEST(AttentionRanges, DoNotDependOnTheOrder) {
     forward.observe(all[i].rows());
     backward.observe(all[all.size() - 1 - i].rows());
   }
+  AttentionRanges merged(info()), rest(info());
+  for (std::size_t i = 0; i < all.size(); ++i) (i == 2 ? merged : rest).observe(all[i].rows());
+  merged.merge(rest);
+  EXPECT_EQ(merged.settle("kv").key_bias, forward.settle("kv").key_bias);
+  EXPECT_EQ(merged.settle("kv").value_groups, forward.settle("kv").value_groups);
   const auto a = forward.settle("kv"), b = backward.settle("kv");
   EXPECT_EQ(a.key_bias, b.key_bias);
   EXPECT_EQ(a.key_groups, b.key_groups);

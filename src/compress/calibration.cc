@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <utility>
 
 #include "base/contracts.h"
@@ -17,6 +18,7 @@ namespace {
 constexpr const char* kMetadataKey = "tender_calibration";
 constexpr const char* kVersionKey = "format_version";
 constexpr const char* kVersion = "1";
+const std::string kTextPrefix = "calibration.";
 
 Fingerprint read_fingerprint(const io::SafetensorsStructure& structure, const std::string& file) {
   const auto entry = structure.metadata.find(kMetadataKey);
@@ -47,9 +49,27 @@ Fingerprint read_fingerprint(const io::SafetensorsStructure& structure, const st
   return fingerprint;
 }
 
+/// The same with what it says of one of its texts in place of all of them.
+Fingerprint with_text(Fingerprint fingerprint, const OrderedJson& text) {
+  for (const auto& item : text.items()) fingerprint[kTextPrefix + item.key()] = item.value().dump();
+  return fingerprint;
+}
+
+Difference difference_of_any_text(const Fingerprint& found, const Fingerprint& expected,
+                                  const std::string& file) {
+  Difference differs = difference(found, expected);
+  const auto merged = found.find(kMergedTexts);
+  if (merged == found.end() || differs.expected.empty()) return differs;
+  for (const Json& text : parse_json(merged->second, file, "CK_CALIBRATION")) {
+    differs = difference(with_text(found, OrderedJson(text)), expected);
+    if (differs.expected.empty()) break;
+  }
+  return differs;
+}
+
 void check_fingerprint(const Fingerprint& found, const Fingerprint& expected,
                        const std::string& file) {
-  const Difference differs = difference(found, expected);
+  const Difference differs = difference_of_any_text(found, expected, file);
   if (differs.expected.empty()) return;
   fail(ErrorKind::invalid_input,
        {.code = "CK_FINGERPRINT",
@@ -63,6 +83,14 @@ void check_fingerprint(const Fingerprint& found, const Fingerprint& expected,
 }
 
 }  // namespace
+
+OrderedJson calibration_of(const Fingerprint& fingerprint) {
+  OrderedJson json = OrderedJson::object();
+  for (const auto& [key, value] : fingerprint)
+    if (key.starts_with(kTextPrefix))
+      json[key.substr(kTextPrefix.size())] = OrderedJson::parse(value);
+  return json;
+}
 
 std::string described(const Fingerprint& fingerprint) {
   std::string text;
@@ -80,6 +108,10 @@ Difference difference(const Fingerprint& found, const Fingerprint& expected) {
     differs.expected[key] = value;
   }
   return differs;
+}
+
+bool says_calibration(const io::SafetensorsStructure& structure) {
+  return structure.metadata.contains(kMetadataKey);
 }
 
 void save_calibration(const std::filesystem::path& path, Overwrite overwrite,
@@ -108,6 +140,14 @@ StoredCalibration::StoredCalibration(const std::filesystem::path& path, const Fi
 
 void StoredCalibration::load(const std::string& site, quant::SiteQuantizer& quantizer) const {
   quantizer.load_calibration(model::PartReader(index_, site));
+}
+
+std::vector<std::string> StoredCalibration::owners() const {
+  std::set<std::string> names;
+  for (const TensorInfo& part : structure_.tensors)
+    if (const std::size_t dot = part.name.rfind('.'); dot != std::string::npos)
+      names.insert(part.name.substr(0, dot));
+  return {names.begin(), names.end()};
 }
 
 }  // namespace tender::compress

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/json.h"
 #include "base/mapped_file.h"
 #include "base/output.h"
 #include "io/safetensors/safetensors_structure.h"
@@ -27,6 +28,11 @@ struct SampleRows {
 /// "method", "calibration.sha256", … → value.
 using Fingerprint = std::map<std::string, std::string>;
 
+/// Where several calibrations were merged: the descriptions of their texts, as a JSON array.
+inline constexpr const char* kMergedTexts = "calibration.merged";
+/// What a calibration says of its text: the members named "calibration." without that.
+OrderedJson calibration_of(const Fingerprint& fingerprint);
+
 /// "model ab12…, method tender": for messages.
 std::string described(const Fingerprint& fingerprint);
 
@@ -43,10 +49,14 @@ Difference difference(const Fingerprint& found, const Fingerprint& expected);
 void save_calibration(const std::filesystem::path& path, Overwrite overwrite,
                       std::vector<io::TensorToWrite> parts, const Fingerprint& fingerprint);
 
+/// Whether the metadata of a safetensors file say that it is one.
+bool says_calibration(const io::SafetensorsStructure& structure);
+
 /// Such a file, open.
 class StoredCalibration {
  public:
-  /// @param expected  what must be equal where it is named
+  /// @param expected  what must be equal where it is named; of a text, with one of those that were
+  ///                  merged
   /// @throws Error corrupt_file (CK_…, ST_…), invalid_input (CK_FINGERPRINT, showing the
   /// difference)
   StoredCalibration(const std::filesystem::path& path, const Fingerprint& expected);
@@ -56,6 +66,8 @@ class StoredCalibration {
   void load(const std::string& site, quant::SiteQuantizer& quantizer) const;
   /// The parts of an owner. They live as long as this.
   model::PartReader parts(const std::string& owner) const { return {index_, owner}; }
+  /// The owners of its parts, sites and the attention of layers, in alphabetical order.
+  std::vector<std::string> owners() const;
 
  private:
   MappedFile file_;

@@ -79,9 +79,12 @@ class Run : public SiteKeeper {
                           progress_);
     pipeline.run(text_ && wants_text_ ? &*text_ : nullptr, stored_ ? &*stored_ : nullptr, *this);
     write();
-    if (request_.save_calibration)
+    if (request_.save_calibration) {
+      Fingerprint seen = fingerprint(&*text_);
+      seen["options"] = report_.options;  // what is merged with it has the same
       save_calibration(*request_.save_calibration, request_.overwrite, journal_->list(kSeenPrefix),
-                       fingerprint(&*text_));
+                       seen);
+    }
     journal_->discard();
     return std::move(report_);
   }
@@ -240,7 +243,7 @@ class Run : public SiteKeeper {
       Fingerprint expected = fingerprint(text_ ? &*text_ : nullptr);
       expected.erase("calibration.file");  // the text counts, not its name
       stored_.emplace(*request_.load_calibration, expected);
-      report_.calibration = description(stored_->fingerprint());
+      report_.calibration = calibration_of(stored_->fingerprint()).dump();
     } else if (text_ && !wants_text_) {
       progress_.note(fmt::format(
           "{} with these options looks at weights alone; the calibration text is not used",
@@ -266,14 +269,6 @@ class Run : public SiteKeeper {
       run["stored calibration"] = sha256_of_file(*request_.load_calibration);
     if (request_.save_calibration) run["keeps its calibration"] = "yes";
     return run;
-  }
-
-  static std::string description(const Fingerprint& fingerprint) {
-    constexpr std::string_view kPrefix = "calibration.";
-    OrderedJson json = OrderedJson::object();
-    for (const auto& [key, value] : fingerprint)
-      if (key.starts_with(kPrefix)) json[key.substr(kPrefix.size())] = OrderedJson::parse(value);
-    return json.dump();
   }
 
   void write() {

@@ -55,13 +55,21 @@ std::vector<const LayerReport*> worst_layers(const Report& report, std::size_t c
   return layers;
 }
 
-std::string calibration_sentence(const Report& report) {
-  if (report.calibration.empty()) return "No calibration text was used.";
-  const Json text = Json::parse(report.calibration);
-  return fmt::format("Calibrated on {} windows of {} tokens from `{}` (SHA-256 `{}`, seed {}).",
+std::string text_phrase(const Json& text) {
+  return fmt::format("{} windows of {} tokens from `{}` (SHA-256 `{}`, seed {})",
                      text.at("windows").dump(), text.at("seqlen").dump(),
                      text.at("file").get<std::string>(), text.at("sha256").get<std::string>(),
                      text.at("seed").dump());
+}
+
+std::string calibration_sentence(const Report& report) {
+  if (report.calibration.empty()) return "No calibration text was used.";
+  const Json text = Json::parse(report.calibration);
+  if (!text.contains("merged")) return "Calibrated on " + text_phrase(text) + ".";
+  std::string all;
+  for (const Json& each : text.at("merged"))
+    all += (all.empty() ? "" : ", and on ") + text_phrase(each);
+  return "Calibrated on " + all + ".";
 }
 
 std::string options_table(const Report& report) {

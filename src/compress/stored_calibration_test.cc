@@ -1,7 +1,10 @@
 // Calibrations that are kept in a file.
 
+#include <array>
+#include <functional>
 #include <nlohmann/json.hpp>
 
+#include "compress/merge_calibrations.h"
 #include "compress/quantize_test_support.h"
 
 namespace tender::compress {
@@ -85,6 +88,82 @@ TEST_F(QuantizeTest, ACalibrationOfSomethingElseIsRefusedAndTheDifferenceShown) 
   error = refused(model_differs);
   EXPECT_EQ(error.code(), "CK_FINGERPRINT");
   EXPECT_EQ(error.details().item, "model");
+}
+
+/// Calibrates with these windows. @return where it was kept
+fs::path kept(QuantizeRequest saving, const fs::path& file, std::uint64_t seed,
+              const std::function<void(const QuantizeRequest&)>& run) {
+  saving.windows.seed = seed;
+  saving.overwrite = Overwrite::replace;
+  saving.save_calibration = file;
+  run(saving);
+  return file;
+}
+
+TEST_F(QuantizeTest, CalibrationsOfOtherWindowsAreMergedInAnyOrderAndLoadedLikeAnyOther) {
+  const auto calibrate = [&](const char* file, std::uint64_t seed) {
+    QuantizeRequest saving = request("out");
+    saving.recipe.attention = model::AttentionBits{};
+    return kept(saving, folder_ / file, seed, [&](const QuantizeRequest& each) { run(each); });
+  };
+  const fs::path a = calibrate("a", 3), b = calibrate("b", 9), c = calibrate("c", 11);
+  const CalibrationSummary ab =
+      merge_calibrations(std::array{a, b}, folder_ / "ab", Overwrite::refuse);
+  merge_calibrations(std::array{b, a}, folder_ / "ba", Overwrite::refuse);
+  EXPECT_EQ(testing::read_text(folder_ / "ab"), testing::read_text(folder_ / "ba"));
+  merge_calibrations(std::array{folder_ / "ab", c}, folder_ / "ab_c", Overwrite::refuse);
+  merge_calibrations(std::array{a, b, c}, folder_ / "abc", Overwrite::refuse);
+  EXPECT_EQ(testing::read_text(folder_ / "ab_c"), testing::read_text(folder_ / "abc"));
+
+  const CalibrationSummary of_a = summarize_calibration(a), of_b = summarize_calibration(b);
+  ASSERT_EQ(ab.sites.size(), of_a.sites.size());
+  for (std::size_t s = 0; s < ab.sites.size(); ++s) {
+    EXPECT_EQ(ab.sites[s].largest, std::max(of_a.sites[s].largest, of_b.sites[s].largest));
+    EXPECT_EQ(ab.sites[s].least, std::min(of_a.sites[s].least, of_b.sites[s].least));
+    EXPECT_EQ(ab.sites[s].rows, of_a.sites[s].rows + of_b.sites[s].rows);
+    EXPECT_GT(ab.sites[s].in, 0U);
+  }
+  ASSERT_EQ(ab.texts.size(), 2U);
+  auto loading = request("merged");
+  loading.recipe.attention = model::AttentionBits{};
+  loading.calibration.reset();
+  loading.load_calibration = folder_ / "ab";
+  const Report report = run(loading);
+  EXPECT_EQ(Json::parse(report.calibration)["merged"].size(), 2U);
+  EXPECT_THAT(testing::read_text(folder_ / "merged" / "README.md"), HasSubstr(", and on "));
+
+  auto with_text = request("with text");  // one of the two
+  with_text.windows.seed = 9;
+  with_text.load_calibration = folder_ / "ab";
+  EXPECT_NO_THROW(run(with_text));
+  with_text.output = folder_ / "none";
+  with_text.windows.seed = 10;
+  EXPECT_EQ(refused(with_text).code(), "CK_FINGERPRINT");
+}
+
+TEST_F(QuantizeTest, CalibrationsThatDoNotGoTogetherAreNotMerged) {
+  const auto calibrate = [&](const char* file, std::uint64_t seed, QuantizeRequest saving) {
+    return kept(std::move(saving), folder_ / file, seed,
+                [&](const QuantizeRequest& each) { run(each); });
+  };
+  const auto code = [&](const fs::path& a, const fs::path& b) -> std::string {
+    try {
+      merge_calibrations(std::array{a, b}, folder_ / "both", Overwrite::refuse);
+    } catch (const Error& error) {
+      return error.code();
+    }
+    return "";
+  };
+  const fs::path a = calibrate("a", 3, request("out"));
+  auto chunked = request("out");
+  chunked.recipe.options = R"({"mode": "static", "chunk_rows": 16})";
+  EXPECT_EQ(code(a, calibrate("chunked", 9, chunked)), "CK_FINGERPRINT");
+  EXPECT_EQ(code(a, calibrate("rtn", 9, request("out", "smoothquant"))), "CK_FINGERPRINT");
+  EXPECT_EQ(code(a, a), "CALIBRATION_CONFLICT");
+  EXPECT_EQ(code(a, text()), "ST_HEADER_TOO_LARGE");
+  EXPECT_FALSE(fs::exists(folder_ / "both"));
+  testing::write_tiny_model(model(), {.seed = 2});
+  EXPECT_EQ(code(a, calibrate("other model", 9, request("out"))), "CK_FINGERPRINT");
 }
 
 TEST_F(QuantizeTest, WhatIsNoCalibrationIsRefused) {

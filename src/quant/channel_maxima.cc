@@ -19,6 +19,12 @@ void ChannelMaxima::observe(const Rows& x) {
   rows_ += static_cast<std::int64_t>(x.values.rows());
 }
 
+void ChannelMaxima::merge(const ChannelMaxima& other) {
+  for (std::size_t k = 0; k < largest_.size(); ++k)
+    largest_[k] = std::max(largest_[k], other.largest_[k]);
+  rows_ += other.rows_;
+}
+
 void ChannelMaxima::save(PartSink& sink) const {
   sink.put<float>(part_of(method_, "largest"), DType::f32, {largest_.size()}, largest_);
   sink.put<std::int64_t>(part_of(method_, "rows"), DType::i64, {1}, std::span(&rows_, 1));

@@ -25,6 +25,7 @@ class ChannelMaxima {
   void save(PartSink& sink) const;
   /// @throws Error corrupt_file
   void load(const PartSource& source);
+  void merge(const ChannelMaxima& other);
   /// [in]; zeros where no row was seen.
   std::span<const float> largest() const { return largest_; }
   std::int64_t rows() const { return rows_; }

@@ -52,7 +52,8 @@ concept Method = std::default_initializable<M> &&
   { method.calibrate(shape) } -> std::same_as<typename M::Calibration>;
   { seen.observe(x) } -> std::same_as<void>;  // once per sequence
   { was_seen.save(sink) } -> std::same_as<void>;
-  { seen.load(source) } -> std::same_as<void>;  // in place of observing
+  { seen.load(source) } -> std::same_as<void>;     // in place of observing
+  { seen.merge(was_seen) } -> std::same_as<void>;  // as if it had seen that, too
   // how rows are rounded; it may depend on what the weights make of each channel
   { method.input(was_seen, layers) } -> std::same_as<typename M::Input>;
   // the rows as the product sees them: what is taken off is off; float32

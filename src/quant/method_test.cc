@@ -278,6 +278,21 @@ TYPED_TEST(MethodTest, CalibrationIsWantedKeptAndIndependentOfTheOrderOfSequence
     const Bytes expected = this->bytes_of(*this->finish(entry, options, *forth, problem));
     EXPECT_EQ(this->bytes_of(*this->finish(entry, options, *back, problem)), expected);
 
+    for (const bool swapped : {false, true}) {
+      MemoryParts one, two;
+      const auto first = entry.quantizer(options, problem.shape);
+      first->observe(swapped ? other.all() : problem.all());
+      const auto second = entry.quantizer(options, problem.shape);
+      second->observe(swapped ? problem.all() : other.all());
+      second->save_calibration(two);
+      first->merge_calibration(two);
+      first->save_calibration(one);
+      const auto merged = entry.quantizer(options, problem.shape);
+      merged->load_calibration(one);
+      EXPECT_EQ(this->bytes_of(*this->finish(entry, options, *merged, problem)), expected)
+          << "merged";
+    }
+
     MemoryParts kept("calibration");
     forth->save_calibration(kept);
     if (entry.traits(options).wants_inputs || entry.traits(options).wants_moment) {

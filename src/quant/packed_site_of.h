@@ -127,6 +127,11 @@ class SiteQuantizerOf final : public SiteQuantizer {
     seen_ = method_.calibrate(shape_);
     seen_.load(source);
   }
+  void merge_calibration(const PartSource& source) override {
+    typename M::Calibration other = method_.calibrate(shape_);
+    other.load(source);
+    seen_.merge(other);
+  }
 
   void settle(std::span<const MatrixView<const float>> weights) override {
     require(!input_, "a site is settled once");

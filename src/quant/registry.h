@@ -31,6 +31,9 @@ class SiteQuantizer {
   virtual void observe(const Rows& rows) = 0;
   virtual void save_calibration(PartSink& sink) const = 0;
   virtual void load_calibration(const PartSource& source) = 0;
+  /// Adds what another one has seen at the same site with the same options; in any order.
+  /// @throws Error corrupt_file
+  virtual void merge_calibration(const PartSource& source) = 0;
 
   /// Decides how rows are rounded, once, after the last observe().
   /// @param weights  one [out, in] per linear layer of the site, in order

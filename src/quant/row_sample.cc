@@ -32,6 +32,11 @@ void RowSample::add(MatrixView<const float> rows, std::span<const std::int32_t> 
   }
 }
 
+void RowSample::merge(const RowSample& other) {
+  const Matrix rows = other.values();
+  add(rows.view(), other.positions());
+}
+
 Matrix RowSample::values() const {
   Matrix values(kept_.size(), in_);
   std::size_t m = 0;

@@ -22,6 +22,8 @@ class RowSample {
 
   /// @param positions  one for each row, or empty where they do not matter: all 0
   void add(MatrixView<const float> rows, std::span<const std::int32_t> positions = {});
+  /// As if the rows of the other one had been added, too.
+  void merge(const RowSample& other);
   std::size_t rows() const { return kept_.size(); }
   /// [rows(), in], smallest hash first.
   Matrix values() const;

@@ -92,16 +92,24 @@ void CodedCalibration::observe(const Rows& x) {
   if (!wanted_) return;
   for (std::size_t m = 0; m < x.values.rows(); ++m) {
     check_finite_row(x.values.row(m), m);
-    const auto row = x.values.row(m);
-    const float largest = largest_of(row);
-    if (!loudest_.empty() &&
-        (largest < largest_ ||
-         (largest == largest_ && !std::ranges::lexicographical_compare(row, loudest_))))
-      continue;
-    largest_ = largest;
-    loudest_.assign(row.begin(), row.end());
+    keep_if_loudest(x.values.row(m));
   }
   sample_.add(x.values);
+}
+
+void CodedCalibration::keep_if_loudest(std::span<const float> row) {
+  const float largest = largest_of(row);
+  if (!loudest_.empty() &&
+      (largest < largest_ ||
+       (largest == largest_ && !std::ranges::lexicographical_compare(row, loudest_))))
+    return;
+  largest_ = largest;
+  loudest_.assign(row.begin(), row.end());
+}
+
+void CodedCalibration::merge(const CodedCalibration& other) {
+  if (!other.loudest_.empty()) keep_if_loudest(other.loudest_);
+  sample_.merge(other.sample_);
 }
 
 Matrix CodedCalibration::rows() const {

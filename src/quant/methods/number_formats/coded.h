@@ -85,12 +85,15 @@ class CodedCalibration {
   void save(PartSink& sink) const;
   /// @throws Error corrupt_file
   void load(const PartSource& source);
+  void merge(const CodedCalibration& other);
   std::size_t in() const { return in_; }
   float largest() const { return largest_; }
   /// The sample, then the loudest row; nothing where no rows were seen.
   Matrix rows() const;
 
  private:
+  void keep_if_loudest(std::span<const float> row);
+
   std::string method_;
   std::size_t in_;
   bool wanted_;

@@ -41,6 +41,11 @@ void SmoothQuantCalibration::observe(const Rows& x) {
   sample_.add(x.values);
 }
 
+void SmoothQuantCalibration::merge(const SmoothQuantCalibration& other) {
+  maxima_.merge(other.maxima_);
+  sample_.merge(other.sample_);
+}
+
 void SmoothQuantCalibration::save(PartSink& sink) const {
   maxima_.save(sink);
   sample_.save("smoothquant_sample", sink);

@@ -87,6 +87,7 @@ class SmoothQuantCalibration {
   void save(PartSink& sink) const;
   /// @throws Error corrupt_file
   void load(const PartSource& source);
+  void merge(const SmoothQuantCalibration& other);
   std::span<const float> largest() const { return maxima_.largest(); }
   const RowSample& sample() const { return sample_; }
   std::int64_t rows() const { return maxima_.rows(); }

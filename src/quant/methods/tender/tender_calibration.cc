@@ -58,6 +58,21 @@ void TenderCalibration::observe_in_basis(const Rows& x) {
   if (compat_) statistics_.observe(x);
 }
 
+void TenderCalibration::merge(const TenderCalibration& other) {
+  grow_to(other.chunks());
+  for (std::size_t c = 0; c < other.chunks(); ++c) {
+    if (other.rows_[c] == 0) continue;
+    const bool first = rows_[c] == 0;
+    for (std::size_t at = c * in_; at < (c + 1) * in_; ++at) {
+      least_[at] = first ? other.least_[at] : std::min(least_[at], other.least_[at]);
+      largest_[at] = first ? other.largest_[at] : std::max(largest_[at], other.largest_[at]);
+    }
+    rows_[c] += other.rows_[c];
+  }
+  if (compat_) statistics_.merge(other.statistics_);
+  sample_.merge(other.sample_);
+}
+
 void TenderCalibration::save(PartSink& sink) const {
   const std::array<std::int32_t, 1> meta = {static_cast<std::int32_t>(chunk_rows_)};
   sink.put<std::int32_t>("tender_seen_chunk_rows", DType::i32, {1}, meta);

@@ -36,6 +36,7 @@ class TenderCalibration {
   void save(PartSink& sink) const;
   /// @throws Error corrupt_file
   void load(const PartSource& source);
+  void merge(const TenderCalibration& other);
 
   std::size_t in() const { return in_; }
   std::size_t chunk_rows() const { return chunk_rows_; }

@@ -133,13 +133,28 @@ void CompatStatistics::observe(const Rows& x) {
   }
 }
 
-void CompatStatistics::observe_chunk(std::size_t chunk, MatrixView<const float> rows) {
-  if (chunk >= samples_.size()) {
-    samples_.resize(chunk + 1, 0);
-    middles_.resize((chunk + 1) * in_, 0);
-    tmax_.resize(chunk + 1, 0.0F);
-    cmax_.resize((chunk + 1) * in_, 0.0F);
+void CompatStatistics::grow_to(std::size_t chunks) {
+  if (chunks <= samples_.size()) return;
+  samples_.resize(chunks, 0);
+  middles_.resize(chunks * in_, 0);
+  tmax_.resize(chunks, 0.0F);
+  cmax_.resize(chunks * in_, 0.0F);
+}
+
+void CompatStatistics::merge(const CompatStatistics& other) {
+  grow_to(other.chunks());
+  for (std::size_t c = 0; c < other.chunks(); ++c) {
+    samples_[c] += other.samples_[c];
+    tmax_[c] = std::max(tmax_[c], other.tmax_[c]);
   }
+  for (std::size_t at = 0; at < other.cmax_.size(); ++at) {
+    middles_[at] += other.middles_[at];
+    cmax_[at] = std::max(cmax_[at], other.cmax_[at]);
+  }
+}
+
+void CompatStatistics::observe_chunk(std::size_t chunk, MatrixView<const float> rows) {
+  grow_to(chunk + 1);
   TenderInput one;  // one sequence alone, as dynamic mode rounds it
   one.in = in_;
   one.groups = 1;

@@ -64,6 +64,7 @@ class CompatStatistics {
   void save(PartSink& sink) const;
   /// @throws Error corrupt_file
   void load(const PartSource& source);
+  void merge(const CompatStatistics& other);
 
   std::size_t chunks() const { return samples_.size(); }
   std::int64_t samples(std::size_t chunk) const { return samples_[chunk]; }
@@ -71,6 +72,7 @@ class CompatStatistics {
   TenderChunk chunk(const TenderInput& input, std::size_t chunk) const;
 
  private:
+  void grow_to(std::size_t chunks);
   void observe_chunk(std::size_t chunk, MatrixView<const float> rows);
 
   std::size_t in_ = 0;
