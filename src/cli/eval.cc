@@ -47,8 +47,9 @@ class EvalPerplexity {
     const eval::PerplexityResult result =
         eval::run_perplexity(*model, plan, context.pool(), context.progress());
     context.end_progress();
-    context.print(sentence(plan, result));
+    context.print(sentence(plan, result) + eval::counts_line(model->facts()));
     OrderedJson json = eval::to_json(plan, result);
+    json["counts"] = eval::counts_of(model->facts());
     eval::add_facts(model->facts(), compress::source_name(*checkpoint), context.pool(), json);
     context.emit(json);
     if (result.interrupted) context.mark_failed();

@@ -52,6 +52,7 @@ OrderedJson recipe_of(const io::Checkpoint& checkpoint) {
 
 OrderedJson facts_of(const Entry& entry) {
   OrderedJson json = eval::model_facts(entry.model->facts(), entry.name);
+  json["counts"] = eval::counts_of(entry.model->facts());
   json["quantization"] = recipe_of(*entry.checkpoint);
   json.update(eval::to_json(entry.size));
   return json;
@@ -175,6 +176,9 @@ void EvalCompare::run(Context& context) const {
       result.windows, plan.available_windows, plan.seqlen, result.scored_tokens, plan.join,
       plan.protocol->means_of_windows ? "window means" : "tokens",
       interrupted_text(result.interrupted)));
+  for (const Entry& entry : entries)
+    if (const std::string counts = eval::counts_line(entry.model->facts()); !counts.empty())
+      context.print(fmt::format("{}: {}", entry.name, counts));
 
   OrderedJson json = eval::to_json(plan, result);
   json["base"].update(facts_of(entries.front()));

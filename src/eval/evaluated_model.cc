@@ -35,6 +35,8 @@ class WholeModel final : public EvaluatedModel {
       const model::BatchItem item{sequence_.get(), tokens, from};
       model_.forward({&item, 1}, hidden[w], pool);
       require(hidden[w].rows() == tokens.size() - from, "forward gives a row per wanted token");
+      for (std::size_t s = 0; s < facts_.sites.size(); ++s)
+        facts_.sites[s].counts = model_.site(s).counts();
       if (!after()) return false;
     }
     return true;
@@ -84,10 +86,12 @@ class LayerwiseEvaluation final : public EvaluatedModel {
     for (std::size_t layer = 0; layer < spec_.info.layers; ++layer) {
       model_->enter(layer);
       learn(layer);
+      const std::vector<quant::SiteCounts> before = counts(layer);
       for (Matrix& each : rows) {
         model_->run(each.view(), pool);
         if (!after()) return false;
       }
+      add_counts(layer, before);
     }
     for (std::size_t w = 0; w < rows.size(); ++w) {
       const auto wanted = rows[w].view().rows_from(from, rows[w].rows() - from);
@@ -115,6 +119,25 @@ class LayerwiseEvaluation final : public EvaluatedModel {
         facts_.sites.push_back(facts_of(spec_.sites[s], model_->site(s)));
     facts_.resident_bytes =
         std::max<std::uint64_t>(facts_.resident_bytes, model_->resident_bytes());
+  }
+
+  std::vector<quant::SiteCounts> counts(std::size_t layer) const {
+    std::vector<quant::SiteCounts> counts;
+    const auto [first, end] = spec_.sites_of(layer);
+    for (std::size_t s = first; s < end; ++s) counts.push_back(model_->site(s).counts());
+    return counts;
+  }
+  /// What the layer's sites have met since; they go with the layer.
+  void add_counts(std::size_t layer, const std::vector<quant::SiteCounts>& before) {
+    const std::vector<quant::SiteCounts> now = counts(layer);
+    const std::size_t first = spec_.sites_of(layer).first;
+    for (std::size_t i = 0; i < now.size(); ++i) {
+      quant::SiteCounts& all = facts_.sites[first + i].counts;
+      all.rows += now[i].rows - before[i].rows;
+      all.values += now[i].values - before[i].values;
+      all.clipped += now[i].clipped - before[i].clipped;
+      all.beyond += now[i].beyond - before[i].beyond;
+    }
   }
 
   const model::ModelSpec spec_;

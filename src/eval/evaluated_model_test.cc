@@ -98,6 +98,38 @@ TEST_F(EvaluatedModelTest, FactsAreThoseOfTheWholeModelAndTheMemoryIsLess) {
   EXPECT_FALSE(whole.layerwise);
 }
 
+TEST_F(EvaluatedModelTest, CountsAreThoseOfTheWholeModelAndOfEveryWindow) {
+  compress::QuantizeRequest request;
+  request.output = folder_ / "static";
+  request.recipe = {.method = "tender", .options = R"({"mode": "static", "chunk_rows": 16})"};
+  request.calibration = folder_ / "text.txt";
+  request.windows = {.samples = 4, .seqlen = 32, .seed = 0};
+  request.tool_version = "test";
+  compress::quantize(*float_, request, host_isa(), pool_, silent_);
+  const auto quantized = io::open_checkpoint(folder_ / "static");
+  const auto model = load(*quantized);
+  const auto whole = evaluate_whole(*model);
+  EXPECT_EQ(counts_of(whole->facts()), OrderedJson::object());
+  run_perplexity(*whole, plan(5), pool_, silent_);
+  const OrderedJson counts = counts_of(whole->facts());
+  ASSERT_FALSE(counts.empty());
+  const std::uint64_t rows = 5 * (kSeqlen - 1) * model->info().layers;
+  for (const auto& kind : counts.items()) {
+    EXPECT_EQ(kind.value()["rows"], rows) << kind.key();
+    EXPECT_EQ(kind.value()["beyond"], 5 * (kSeqlen - 1 - 32) * model->info().layers);
+    EXPECT_LT(kind.value()["clipped"], kind.value()["values"]);
+  }
+  EXPECT_NE(counts_line(whole->facts()).find("rows past the calibrated positions"),
+            std::string::npos);
+  for (const std::size_t at_once : {1U, 2U, 1000U}) {
+    const auto streamed = by_layer(*quantized, at_once);
+    run_perplexity(*streamed, plan(5), pool_, silent_);
+    EXPECT_EQ(counts_of(streamed->facts()), counts) << at_once;
+  }
+  const auto none = load(*quantized_);  // whatever its modes, counts are of static sites alone
+  EXPECT_EQ(counts_line(facts_of(*none)), "");
+}
+
 TEST_F(EvaluatedModelTest, EndedWithinALayerTheWindowsBeforeStay) {
   const auto cut = plan();
   const std::size_t steps = 2;  // layers of the tiny model

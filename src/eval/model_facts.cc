@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string_view>
+#include <utility>
 
 #include "base/cpu.h"
 #include "base/memory.h"
@@ -22,8 +23,12 @@ void append_once(std::string& list, std::string_view item, std::string_view sepa
 }  // namespace
 
 SiteFacts facts_of(const model::SiteSpec& spec, const quant::PackedSite& site) {
-  return {model::site_kind(spec.name), std::string(site.method()), site.kernel(), site.bytes(),
-          site.activation_bits()};
+  return {model::site_kind(spec.name),
+          std::string(site.method()),
+          site.kernel(),
+          site.bytes(),
+          site.activation_bits(),
+          site.counts()};
 }
 
 SiteFacts head_facts(const quant::PackedSite& head) {
@@ -61,6 +66,37 @@ std::string attention_text(const OrderedJson& attention) {
   if (attention.is_null()) return "float";
   return fmt::format("{} bits, KV cache {} bits", attention.at("bits").get<int>(),
                      attention.at("kv_bits").get<int>());
+}
+
+OrderedJson counts_of(const ModelFacts& facts) {
+  OrderedJson kinds = OrderedJson::object();
+  for (const SiteFacts& site : facts.sites) {
+    if (site.counts.rows == 0) continue;
+    OrderedJson& kind = kinds[site.kind];
+    if (kind.is_null()) kind = OrderedJson::object();
+    for (const auto& [name, count] :
+         {std::pair{"rows", site.counts.rows}, std::pair{"values", site.counts.values},
+          std::pair{"clipped", site.counts.clipped}, std::pair{"beyond", site.counts.beyond}})
+      kind[name] = kind.value(name, std::uint64_t{0}) + count;
+  }
+  return kinds;
+}
+
+std::string counts_line(const ModelFacts& facts) {
+  const OrderedJson kinds = counts_of(facts);
+  std::string clipped, beyond;
+  for (const auto& kind : kinds.items()) {
+    const auto count = [&](const char* name) { return kind.value()[name].get<double>(); };
+    clipped += fmt::format("{}{} {:.4f} %", clipped.empty() ? "" : ", ", kind.key(),
+                           100 * count("clipped") / count("values"));
+    if (count("beyond") > 0)
+      beyond += fmt::format("{}{} {:.1f} %", beyond.empty() ? "" : ", ", kind.key(),
+                            100 * count("beyond") / count("rows"));
+  }
+  if (clipped.empty()) return "";
+  std::string text = "clipped by calibrated ranges: " + clipped + "\n";
+  if (!beyond.empty()) text += "rows past the calibrated positions: " + beyond + "\n";
+  return text;
 }
 
 ModelSize size_of(const io::Checkpoint& checkpoint, const ModelFacts& facts) {

@@ -19,6 +19,7 @@ struct SiteFacts {
   std::string kernel;
   std::uint64_t bytes = 0;  ///< PackedSite::bytes()
   double activation_bits = 0;
+  quant::SiteCounts counts{};  ///< of the runs so far
 };
 SiteFacts facts_of(const model::SiteSpec& spec, const quant::PackedSite& site);
 SiteFacts head_facts(const quant::PackedSite& head);
@@ -43,6 +44,12 @@ OrderedJson kernels_of(const ModelFacts& facts);
 
 /// "float", or "8 bits, KV cache 4 bits": from model_facts()'s `attention`.
 std::string attention_text(const OrderedJson& attention);
+
+/// What calibrated ranges have met, by kind of site: `rows`, `values`, `clipped`, `beyond` (rows
+/// past the calibrated positions). Kinds without such ranges are left out.
+OrderedJson counts_of(const ModelFacts& facts);
+/// The same in one line for people, or nothing where no site has such ranges.
+std::string counts_line(const ModelFacts& facts);
 
 /// What a model costs, as its checkpoint stores it.
 struct ModelSize {

@@ -44,6 +44,16 @@ struct SiteOutput {
   Epilogue epilogue;
 };
 
+/// What a site with calibrated ranges has met in its products since it was loaded; all 0 for one
+/// without such ranges.
+struct SiteCounts {
+  std::uint64_t rows = 0;
+  std::uint64_t values = 0;   ///< of those rows
+  std::uint64_t clipped = 0;  ///< values beyond the range, which became its end
+  std::uint64_t beyond = 0;   ///< rows at positions past those that were calibrated
+  friend bool operator==(const SiteCounts&, const SiteCounts&) = default;
+};
+
 /// Linear layers that read the same rows (q, k and v; gate and up; or just one), in the bytes of
 /// some method: all that a model knows of quantization. Rows are rounded once for all of them.
 ///
@@ -67,6 +77,8 @@ class PackedSite {
   /// Bits per channel of a row as the product reads it, what goes with every row (its step)
   /// included; 32 where rows stay float32. What all rows share is counted by bytes().
   virtual double activation_bits() const = 0;
+  /// Of all products so far, of those that run at the same time too: for reports, not for results.
+  virtual SiteCounts counts() const { return {}; }
   /// Name of the kernel that matmul runs, and why if it is a fallback. Valid after prepare().
   virtual std::string kernel() const = 0;
 
@@ -81,8 +93,8 @@ class PackedSite {
   virtual void save(PartSink& site, std::span<PartSink* const> linears) const = 0;
 
   /// Rearranges the bytes in memory and picks the kernels; once, by the loader. After it only
-  /// matmul, shape, linears, bytes, resident_bytes, activation_bits, kernel, method and inputs may
-  /// be called.
+  /// matmul, shape, linears, bytes, resident_bytes, activation_bits, kernel, counts, method and
+  /// inputs may be called.
   virtual void prepare(Isa isa) = 0;
 };
 

@@ -1,6 +1,9 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
+#include <concepts>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -44,6 +47,11 @@ class PackedSiteOf final : public PackedSite {
 
   double activation_bits() const override { return M::activation_bits(input_); }
 
+  SiteCounts counts() const override {
+    return {rows_.load(kRelaxed), values_.load(kRelaxed), clipped_.load(kRelaxed),
+            beyond_.load(kRelaxed)};
+  }
+
   /// Kernels of all layers, each named once.
   std::string kernel() const override {
     require(prepared_, "a site has a kernel after prepare()");
@@ -68,6 +76,7 @@ class PackedSiteOf final : public PackedSite {
     }
     if (x.values.rows() == 0) return;
     const typename M::Rounded rounded = M::round(input_, x, pool);
+    if constexpr (counts_rows) add(M::counts(input_, x, rounded));
     for (std::size_t l = 0; l < outputs.size(); ++l)
       M::matmul(input_, linears_[l], rounded, outputs[l].y, outputs[l].epilogue, pool);
   }
@@ -101,6 +110,20 @@ class PackedSiteOf final : public PackedSite {
   }
 
  private:
+  /// A method with calibrated ranges may say what rows have met: M::counts(input, x, rounded).
+  static constexpr bool counts_rows =
+      requires(const typename M::Input& input, const Rows& x, const typename M::Rounded& rounded) {
+    { M::counts(input, x, rounded) } -> std::same_as<SiteCounts>;
+  };
+  static constexpr std::memory_order kRelaxed = std::memory_order_relaxed;
+
+  // Products are const and may run at the same time: sums of atomics come out the same.
+  void add(const SiteCounts& more) const {
+    rows_.fetch_add(more.rows, kRelaxed);
+    values_.fetch_add(more.values, kRelaxed);
+    clipped_.fetch_add(more.clipped, kRelaxed);
+    beyond_.fetch_add(more.beyond, kRelaxed);
+  }
   void check_rows(const Rows& x) const {
     require(x.values.cols() == shape(0).in, "x is [tokens, in]");
     require(x.positions.size() == x.values.rows(), "every row has a position");
@@ -109,6 +132,7 @@ class PackedSiteOf final : public PackedSite {
   typename M::Input input_;
   std::vector<typename M::Packed> linears_;
   bool prepared_ = false;
+  mutable std::atomic<std::uint64_t> rows_{0}, values_{0}, clipped_{0}, beyond_{0};
 };
 
 template <Method M>

@@ -40,6 +40,52 @@ class QuantizeCommandTest : public ::testing::Test {
   TemporaryFolder folder_;
 };
 
+TEST_F(QuantizeCommandTest, CalibrationsAreMergedShownAndLoaded) {
+  const auto file = [&](const char* name) -> std::string { return folder_ / name; };
+  for (const char* seed : {"1", "2"}) {
+    const Finished saved = run_tender(quantize(
+        {"--method", "tender", "--mode", "static", "--calibration", text(), "--samples", "3",
+         "--seqlen", "48", "--seed", seed, "--save-calibration", file(seed), "--force"}));
+    ASSERT_EQ(saved.exit_code, 0) << saved.err;
+  }
+  const Finished merged =
+      run_tender({"calibration", "merge", file("both"), file("1"), file("2"), "--json"});
+  ASSERT_EQ(merged.exit_code, 0) << merged.out;
+  Json json = Json::parse(merged.out);
+  EXPECT_EQ(json["output"], file("both"));
+  const Finished shown = run_tender({"inspect", file("both"), "--json"});
+  json.erase("output");
+  EXPECT_EQ(Json::parse(shown.out), json);
+  EXPECT_EQ(json["calibration"]["method"], "tender");
+  EXPECT_EQ(json["calibration"]["options"]["mode"], "static");
+  EXPECT_EQ(json["calibration"]["model_sha256"].get<std::string>().size(), 64U);
+  ASSERT_EQ(json["calibration"]["texts"].size(), 2U);
+  EXPECT_EQ(json["calibration"]["texts"][0]["seed"], 1);
+  EXPECT_EQ(json["calibration"]["texts"][1]["seqlen"], 48);
+  ASSERT_FALSE(json["sites"].empty());
+  EXPECT_EQ(json["sites"][0]["rows"], 2 * 3 * 48);
+  EXPECT_LT(json["sites"][0]["least"], json["sites"][0]["largest"]);
+
+  const Finished people = run_tender({"inspect", file("1")});
+  EXPECT_EQ(people.exit_code, 0) << people.err;
+  EXPECT_THAT(people.out, HasSubstr("calibration  of tender"));
+  EXPECT_THAT(people.out, HasSubstr("3 windows of 48 tokens, seed 1"));
+
+  std::filesystem::remove_all(out());
+  EXPECT_EQ(run_tender(quantize({"--method", "tender", "--mode", "static", "--load-calibration",
+                                 file("both")}))
+                .exit_code,
+            0);
+  std::filesystem::remove_all(out());
+  EXPECT_EQ(run_tender({"calibration", "merge", file("both"), file("1"), file("2")}).exit_code, 1)
+      << "it is there";
+  EXPECT_EQ(run_tender({"calibration", "merge", file("x"), file("1")}).exit_code, 2) << "one alone";
+  const Finished twice =
+      run_tender({"calibration", "merge", file("x"), file("1"), file("both"), "--json"});
+  EXPECT_EQ(Json::parse(twice.out)["error"]["code"], "CALIBRATION_CONFLICT");
+  EXPECT_EQ(run_tender({"inspect", file("1"), "--verify"}).exit_code, 2);
+}
+
 TEST_F(QuantizeCommandTest, EndsWithSizesBeforeAndAfterAndWithAllKeys) {
   const std::vector<std::string> common = {"--method",          "tender", "--weight-bits", "8",
                                            "--activation-bits", "8",      "--calibration", text(),

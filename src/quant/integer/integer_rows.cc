@@ -1,6 +1,7 @@
 #include "quant/integer/integer_rows.h"
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
 #include "base/checked.h"
@@ -394,6 +395,7 @@ IntegerCodes IntegerRows::round(const Rows& x, ThreadPool& pool) const {
   out.steps.resize(rows);
   out.chunks.resize(rows);
   out.corrections.resize(rows * corrections);
+  std::atomic<std::uint64_t> clipped{0};
   pool.for_each_part(rows, [&](std::size_t begin, std::size_t end) {
     std::vector<float> u(rounding_.in);
     std::vector<std::int16_t> codes(round_up(rounding_.in + 1, kQuad));  // what pads read is 0
@@ -402,10 +404,12 @@ IntegerCodes IntegerRows::round(const Rows& x, ThreadPool& pool) const {
           round_row(rounding_, *round_, x.values.row(m), x.positions[m], u, codes);
       out.steps[m] = row.step;
       out.chunks[m] = static_cast<std::uint32_t>(row.chunk);
+      if (row.clipped != 0) clipped.fetch_add(row.clipped, std::memory_order_relaxed);
       place(codes, row.chunk, out.codes.data() + m * out.stride * width, out.few,
             out.corrections.data() + m * corrections);
     }
   });
+  out.clipped = clipped.load(std::memory_order_relaxed);
   return out;
 }
 

@@ -56,6 +56,7 @@ struct IntegerCodes {
   std::size_t stride = 0;             ///< codes from row to row
   std::vector<float> steps;           ///< [rows]
   std::vector<std::uint32_t> chunks;  ///< [rows]
+  std::uint64_t clipped = 0;          ///< RoundedRow::clipped of all rows
   /// [rows], 128 * sum of codes << shift, empty without offset panels; `few`: [rows, multiplier
   /// groups], 8 * the sum of the group
   std::vector<std::int32_t> corrections;

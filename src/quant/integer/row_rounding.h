@@ -69,6 +69,7 @@ struct ChunkOfRows {
 struct RoundedRow {
   float step = 0;  ///< what one unit of the integer sum is worth
   std::size_t chunk = 0;
+  std::uint32_t clipped = 0;  ///< values beyond low - 1/2 or high + 1/2, where not by_row
 };
 
 /// What the codes of a row stand for, without the bias: code[k] * 2^shift[k] * step.

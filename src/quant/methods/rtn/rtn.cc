@@ -317,6 +317,11 @@ RtnRounded Rtn::round(const Input& input, const Rows& x, ThreadPool& pool) {
   return out;
 }
 
+SiteCounts Rtn::counts(const Input& input, const Rows& x, const Rounded& rounded) {
+  if (input.granularity != ActivationGranularity::tensor) return {};
+  return {x.values.rows(), x.values.rows() * input.in, rounded.codes.clipped, 0};
+}
+
 void Rtn::matmul(const Input& input, const Packed& packed, const Rounded& rounded,
                  MatrixView<float> y, const Epilogue& epilogue, ThreadPool& pool) {
   if (is_integer(input))

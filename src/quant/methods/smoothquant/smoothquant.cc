@@ -290,6 +290,11 @@ IntegerCodes SmoothQuant::round(const Input& input, const Rows& x, ThreadPool& p
   return input.rows.round(x, pool);
 }
 
+SiteCounts SmoothQuant::counts(const Input& input, const Rows& x, const Rounded& rounded) {
+  if (input.steps != SmoothQuantSteps::tensor) return {};
+  return {x.values.rows(), x.values.rows() * input.in, rounded.clipped, 0};
+}
+
 void SmoothQuant::matmul(const Input& input, const Packed& packed, const Rounded& rounded,
                          MatrixView<float> y, const Epilogue& epilogue, ThreadPool& pool) {
   packed.integers.matmul(input.rows, rounded, y, epilogue, pool);

@@ -142,6 +142,7 @@ class SmoothQuant {
   static void prepare(Input& input, Isa isa);
   static void prepare(const Input& input, Packed& packed, Isa isa);
   static Rounded round(const Input& input, const Rows& x, ThreadPool& pool);
+  static SiteCounts counts(const Input& input, const Rows& x, const Rounded& rounded);
   static void matmul(const Input& input, const Packed& packed, const Rounded& rounded,
                      MatrixView<float> y, const Epilogue& epilogue, ThreadPool& pool);
   static std::string kernel(const Input& input, const Packed& packed);

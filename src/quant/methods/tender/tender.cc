@@ -279,6 +279,18 @@ TenderRounded Tender::round(const Input& input, const Rows& x, ThreadPool& pool)
   return rounded;
 }
 
+// Of static mode: rows of the others are never clipped. Compat numerics, which are evaluated in
+// float, keep no count.
+SiteCounts Tender::counts(const Input& input, const Rows& x, const Rounded& rounded) {
+  if (input.mode != TenderMode::static_scales || input.compat) return {};
+  SiteCounts counts{x.values.rows(), x.values.rows() * input.in, rounded.codes.clipped, 0};
+  const std::size_t calibrated = input.chunks() * input.chunk_rows;
+  for (const std::int32_t position : x.positions)
+    if (input.chunk_rows != 0 && position >= 0 && static_cast<std::size_t>(position) >= calibrated)
+      ++counts.beyond;
+  return counts;
+}
+
 void Tender::matmul(const Input& input, const Packed& packed, const Rounded& rounded,
                     MatrixView<float> y, const Epilogue& epilogue, ThreadPool& pool) {
   if (!input.dynamic_bias && !input.compat)

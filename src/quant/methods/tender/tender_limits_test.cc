@@ -266,5 +266,60 @@ TEST(TenderCheck16, ScalingARowByAPowerOfTwoChangesItsFactorAndNoCode) {
     }
 }
 
+TEST(TenderCounts, ClippedValuesAndRowsPastTheCalibratedPositionsAreCountedOnceForAllThreads) {
+  const Matrix x = outlier_rows(24, 48, 51);
+  const Matrix w = random_weights(5, 48);
+  Matrix loud = x.copy();
+  for (std::size_t k = 0; k < 48; ++k) loud(3, k) *= 2;
+  for (const int bits : {4, 8}) {
+    const Quantized q(options(bits, TenderMode::static_scales, 6, 8), x, w, true);
+    const std::int32_t first = 4;  // rows 20 to 23 stand at positions 24 to 27
+    const auto at = positions(24, first);
+    std::uint64_t clipped = 0;
+    for (std::size_t m = 0; m < 24; ++m) {
+      const ChunkRounding& chunk = q.rounding.chunks[q.rounding.chunk_of(at[m])];
+      for (std::size_t k = 0; k < 48; ++k) {
+        const float u = (loud(m, k) - chunk.bias[k]) * chunk.multiplier[k];
+        const auto code = std::lrint(u);
+        clipped += code > q.rounding.high || code < q.rounding.low ? 1U : 0U;
+      }
+    }
+    ASSERT_GT(clipped, 0U);
+    for (const Isa isa : kMasks)
+      for (const std::size_t threads : {1U, 3U}) {
+        PackedSiteOf<Tender> site(Quantized::copy_of(q.input), q.packed());
+        site.prepare(usable(isa));
+        EXPECT_EQ(site.counts(), SiteCounts());
+        ThreadPool pool(threads);
+        Matrix y(24, 5);
+        const std::array outputs = {SiteOutput{y.view(), {}}};
+        for (const std::uint64_t runs : {1U, 2U}) {
+          site.matmul({loud.view(), at}, outputs, pool);
+          EXPECT_EQ(site.counts(),
+                    (SiteCounts{runs * 24, runs * 24 * 48, runs * clipped, runs * 4}))
+              << to_string(isa);
+        }
+      }
+  }
+}
+
+TEST(TenderCounts, WhereNothingIsCalibratedNothingIsCountedAndCalibrationRowsAreNotClipped) {
+  const Matrix x = outlier_rows(16, 40, 52);
+  const Matrix w = random_weights(5, 40);
+  for (const TenderMode mode : {TenderMode::static_scales, TenderMode::row_scaled,
+                                TenderMode::one_row, TenderMode::dynamic}) {
+    const Quantized q(options(8, mode, 6, mode == TenderMode::one_row ? 0 : 8), x, w, false);
+    PackedSiteOf<Tender> site(Quantized::copy_of(q.input), q.packed());
+    site.prepare(host_isa());
+    ThreadPool pool(2);
+    Matrix y(16, 5);
+    const std::array outputs = {SiteOutput{y.view(), {}}};
+    const auto at = positions(16);
+    site.matmul({x.view(), at}, outputs, pool);
+    const bool counted = mode == TenderMode::static_scales;
+    EXPECT_EQ(site.counts(), counted ? (SiteCounts{16, 16 * 40, 0, 0}) : SiteCounts());
+  }
+}
+
 }  // namespace
 }  // namespace tender::quant
