@@ -125,6 +125,30 @@ Experiment groups() {
   return sweep;
 }
 
+/// Weights and activations at 4 bits: the paper's format calibrated, rounded the other way, and
+/// with the chunk's own scales, beside what this build recommends. Bits per activation are in the
+/// table: one-row sites, which recommended may choose, have an exponent for every element.
+void add_w4a4(std::vector<Variant>& rows) {
+  const std::string w4a4 = "W4A4";
+  const auto paper = [&](const char* name, const char* more) {
+    rows.push_back(tender_at(4, 4, w4a4, name, more));
+  };
+  rows.push_back({w4a4, "RTN, per token", "rtn", fmt::format("{{{}}}", bits(4, 4)), ""});
+  paper("static (the paper)", R"("mode": "static")");
+  paper("static, rounded down", R"("mode": "static", "rounding": "down")");
+  paper("static, rounding by site", R"("mode": "static", "rounding": "choose")");
+  paper("static, released code's numerics", R"("mode": "static", "numerics": "compat")");
+  paper("dynamic, chunks of 256", R"("mode": "dynamic")");
+  paper("dynamic, with its bias", R"("mode": "dynamic", "bias": "dynamic")");
+  rows.back().remark = "evaluation only: the unquantized weights are stored for the bias";
+  const auto recommended_in = [&](const char* mode) {
+    return Variant{w4a4, fmt::format("recommended, {}", mode), "tender",
+                   fmt::format(R"({{{}, "mode": "{}"}})", bits(4, 4), mode), ""};
+  };
+  rows.push_back(recommended(4, 4, w4a4, "recommended"));
+  for (const char* mode : {"static", "row-scaled", "dynamic"}) rows.push_back(recommended_in(mode));
+}
+
 /// Each idea alone and all together.
 Experiment ablation() {
   Experiment table{"ablation",
@@ -135,6 +159,8 @@ Experiment ablation() {
   auto& rows = table.variants;
   const std::string w8 = "W8A8";
   rows.push_back({w8, "RTN, per token", "rtn", fmt::format("{{{}}}", bits(8, 8)), ""});
+  rows.push_back({w8, "LLM.int8()", "llm_int8", fmt::format("{{{}}}", bits(8, 8)),
+                  "outlier channels by calibration, in float16"});
   rows.push_back(tender_at(8, 8, w8, "static (the paper)", R"("mode": "static")"));
   rows.push_back(tender_at(8, 8, w8, "row-scaled", R"("mode": "row-scaled")"));
   rows.push_back(tender_at(8, 8, w8, "one-row", R"("mode": "one-row")"));
@@ -163,6 +189,13 @@ Experiment ablation() {
   rows.push_back(tender_at(4, 8, w4, "multipliers, GPTQ, rotation",
                            fmt::format("{}, {}, {}, {}", mode, multipliers, gptq, rotation)));
   rows.push_back(recommended(4, 8, w4, "all (recommended): with MSE scales as the sweep goes"));
+  const std::string w4a16 = "W4, activations not rounded";
+  for (const char* method : {"rtn", "gptq"})
+    rows.push_back({w4a16, fmt::format("{}, groups of 32", method), method,
+                    R"({"weight_bits": 4, "weight_granularity": "group", "group_size": 32, )"
+                    R"("activation_granularity": "none"})",
+                    "symmetric, near the grid of Q4_0"});
+  add_w4a4(rows);
   return table;
 }
 
