@@ -22,12 +22,23 @@ std::uint64_t available_to_the_system() {
   return std::numeric_limits<std::uint64_t>::max();
 }
 
-/// Of a control group, version 2: memory.max less memory.current; "max" is no number.
+/// File pages of the group that it would get back before it ran out.
+std::uint64_t reclaimable_by_the_group() {
+  std::ifstream stat("/sys/fs/cgroup/memory.stat");
+  std::string key;
+  for (std::uint64_t bytes = 0; stat >> key >> bytes;)
+    if (key == "inactive_file") return bytes;
+  return 0;
+}
+
+/// Of a control group, version 2, at the root of what this process sees: memory.max less what is
+/// used and cannot be reclaimed; "max" is no number.
 std::uint64_t left_to_the_group() {
   std::uint64_t most = 0, used = 0;
   std::ifstream limit("/sys/fs/cgroup/memory.max");
   std::ifstream current("/sys/fs/cgroup/memory.current");
   if (!(limit >> most) || !(current >> used)) return std::numeric_limits<std::uint64_t>::max();
+  used -= std::min(used, reclaimable_by_the_group());
   return most > used ? most - used : 0;
 }
 

@@ -42,6 +42,7 @@ class Chat : public Command {
 
   void run(Context& context) override {
     model::validate(options_.sampler);
+    model::validate(options_.run);
     Generator generator(model_, options_.run, context);
     Conversation talk(generator.tokenizer());
     generator.reserve(

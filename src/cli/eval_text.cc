@@ -1,9 +1,15 @@
 #include "cli/eval_text.h"
 
+#include <cstdlib>
+
+#include "base/error.h"
 #include "eval/evaluated_model.h"
 
 namespace tender::cli {
 namespace {
+
+constexpr double kLeastGib = 0.001;
+constexpr double kMostGib = 1e6;
 
 /// "one (what it is); other (what it is)" for help.
 template <class List>
@@ -48,7 +54,15 @@ void MemoryOption::declare(CLI::App& app) {
   app.add_option("--memory", gib_,
                  "GiB that models may take: if their weights as float32 need more, they are run "
                  "layer by layer, to the same numbers (default: 3/4 of what the machine can spare)")
-      ->check(CLI::Range(0.001, 1e6));
+      ->check([](const std::string& text) -> std::string {
+        // A range alone would let NaN through.
+        char* end = nullptr;
+        const double gib = std::strtod(text.c_str(), &end);
+        return end == text.c_str() + text.size() && gib >= kLeastGib && gib <= kMostGib
+                   ? std::string()
+                   : fmt::format("{} is not a number from {} to {}", quote(text), kLeastGib,
+                                 kMostGib);
+      });
 }
 
 std::uint64_t MemoryOption::bytes() const {

@@ -215,6 +215,7 @@ class Quantize : public Command {
     json["calibration"] = whole.at("calibration");
     json["layers"] = whole.at("layers");
     json["head"] = whole.at("head");
+    json["attention"] = whole.at("recipe").value("attention", OrderedJson());
     return json;
   }
 

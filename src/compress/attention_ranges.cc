@@ -107,6 +107,10 @@ void AttentionRanges::load(const PartSource& source) {
   read("key_high", key_high_);
   read("query_peak", query_peak_);
   read("value_peak", value_peak_);
+  for (std::size_t c = 0; c < key_low_.size(); ++c)
+    if (key_low_[c] > key_high_[c] || query_peak_[c] < 0 || value_peak_[c] < 0)
+      quant::refuse_part(source, "key_low", "QC_RANGE", fmt::format("no range in channel {}", c),
+                         "a least below a largest, and peaks that are magnitudes");
 }
 
 }  // namespace tender::compress

@@ -74,8 +74,10 @@ void check_values(const std::string& name, std::size_t first, MatrixView<const f
     }
 }
 
-std::set<std::string> quantized_weights(const model::ModelSpec& spec) {
+/// An untied head among them, where it is quantized; a tied one stays as the embedding.
+std::set<std::string> quantized_weights(const model::ModelSpec& spec, bool quantized_head) {
   std::set<std::string> names;
+  if (quantized_head && !spec.info.tied_head) names.insert(spec.head_weight);
   for (const model::SiteSpec& site : spec.sites)
     for (const std::string& linear : site.linears) names.insert(linear + ".weight");
   return names;
@@ -97,8 +99,7 @@ void put_converted(MatrixView<const float> rows, Convert convert,
 
 std::vector<std::string> remaining_float(const model::ModelSpec& spec,
                                          const model::WeightReader& weights, bool quantized_head) {
-  std::set<std::string> quantized = quantized_weights(spec);
-  if (quantized_head && !spec.info.tied_head) quantized.insert(spec.head_weight);
+  const std::set<std::string> quantized = quantized_weights(spec, quantized_head);
   std::vector<std::string> names;
   for (const model::TensorSpec& tensor : spec.tensors)
     if (!quantized.contains(tensor.name) && weights.has(tensor.name)) names.push_back(tensor.name);
@@ -106,8 +107,8 @@ std::vector<std::string> remaining_float(const model::ModelSpec& spec,
 }
 
 void check_weights(const model::ModelSpec& spec, const model::WeightReader& weights,
-                   DType stored_as, Progress& progress) {
-  const std::set<std::string> quantized = quantized_weights(spec);
+                   DType stored_as, bool quantized_head, Progress& progress) {
+  const std::set<std::string> quantized = quantized_weights(spec, quantized_head);
   std::size_t done = 0;
   for (const model::TensorSpec& tensor : spec.tensors) {
     if (weights.has(tensor.name)) {

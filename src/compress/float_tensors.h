@@ -25,7 +25,7 @@ std::vector<std::string> remaining_float(const model::ModelSpec& spec,
 /// FLOAT_RANGE (a
 ///         number too large for float16)
 void check_weights(const model::ModelSpec& spec, const model::WeightReader& weights,
-                   DType stored_as, Progress& progress);
+                   DType stored_as, bool quantized_head, Progress& progress);
 
 /// A float tensor as it is stored: matrices in `type`, vectors (norms, biases) in float32. Rows are
 /// read when their turn comes. `weights` outlives the result.

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "compress/convert.h"
+#include "compress/memory_checkpoint.h"
 #include "compress/quantize_test_support.h"
+#include "compress/stored_parts.h"
 #include "model/model.h"
 #include "quant/registry.h"
 
@@ -39,6 +42,25 @@ class HeadTest : public QuantizeTest {
     return logits;
   }
 
+  /// Those of the head, or all others. The checkpoint outlives them.
+  static std::vector<io::TensorToWrite> tensors_of(const io::Checkpoint& checkpoint, bool head) {
+    std::vector<io::TensorToWrite> tensors;
+    for (const TensorInfo& tensor : checkpoint.tensors().tensors())
+      if (tensor.name.starts_with("lm_head.") == head)
+        tensors.push_back({tensor.name, tensor.type, tensor.shape,
+                           [bytes = tensor.bytes](const auto& put) { put(bytes); }});
+    return tensors;
+  }
+
+  static std::string code_of(const std::function<void()>& body) {
+    try {
+      body();
+    } catch (const Error& error) {
+      return error.code();
+    }
+    return "no error";
+  }
+
   static double relative_difference(const Matrix& a, const Matrix& b) {
     double error = 0, size = 0;
     for (std::size_t i = 0; i < a.span().size(); ++i) {
@@ -57,6 +79,7 @@ TEST_F(HeadTest, ItIsLoadedWithItsMethodAndTheEmbeddingStays) {
       const Report report = with_head(name, bits, tied);
       ASSERT_TRUE(report.head.has_value());
       EXPECT_EQ(report.head->out, 274U);
+      EXPECT_EQ(report.head->method, "tender");
       EXPECT_EQ(report.layers.size(), 2U * 7U) << "it is none of the layers";
       const auto loaded = load(folder_ / name);
       ASSERT_NE(loaded->head(), nullptr);
@@ -131,16 +154,62 @@ TEST_F(HeadTest, OtherBitsAreRefusedAndAnotherRunDoesNotTakeThemOver) {
   EXPECT_EQ(error.details().item, "head bits");
 }
 
-TEST_F(HeadTest, RowsByPositionAreRefused) {
+TEST_F(HeadTest, PartsOfAnotherMethodAndOfNoneAreRefused) {
   with_head("out", 8, true);
   const fs::path path = folder_ / "out" / "config.json";
   Json config = Json::parse(read_text(path));
   config["quantization_config"]["layers"]["lm_head"] = {{"method", "rtn"}};
   write_text(path, config.dump());
-  EXPECT_THROW(load(folder_ / "out"), Error) << "its parts are tender's";
+  EXPECT_EQ(code_of([&] { load(folder_ / "out"); }), "CK_PART_MISSING");
   config["quantization_config"]["layers"].erase("lm_head");
   write_text(path, config.dump());
-  EXPECT_THROW(load(folder_ / "out"), Error) << "parts that belong to nothing";
+  EXPECT_EQ(code_of([&] { load(folder_ / "out"); }), "HF_TENSOR_EXTRA");
+}
+
+TEST_F(HeadTest, RowsThatAreRoundedByPositionAreRefused) {
+  with_head("out", 8, true);
+  const auto written = io::open_checkpoint(folder_ / "out");
+  const model::ModelSpec spec = model::read_spec(*written);
+  ThreadPool pool(1);
+  const Json options = {{"activation_granularity", "tensor"}};
+  const auto quantizer = quant::method("rtn").quantizer(options, spec.head.shape);
+  const Matrix embedding = model::WeightReader(*written, spec).matrix("model.embed_tokens.weight");
+  const std::vector<std::int32_t> positions(1, 0);
+  quantizer->observe({embedding.view().rows_from(3, 1), positions});
+  const MatrixView<const float> view = embedding.view();
+  StoredParts head;
+  save_site(*quantizer->quantize({&view, 1}, pool), spec.head, head);
+  std::vector<io::TensorToWrite> tensors = tensors_of(*written, false);
+  head.list(tensors);
+  Json config = *written->config();
+  config["quantization_config"]["layers"]["lm_head"] = options;
+  config["quantization_config"]["layers"]["lm_head"]["method"] = "rtn";
+  EXPECT_EQ(code_of([&] {
+              model::load_model(MemoryCheckpoint(config.dump(), tensors), host_isa(), pool, notes_);
+            }),
+            "QC_KEY");
+}
+
+TEST_F(HeadTest, AModelOfWhichOnlyHeadOrAttentionIsQuantizedIsNotQuantizedAgain) {
+  with_head("out", 8, true);
+  const auto written = io::open_checkpoint(folder_ / "out"), floats = io::open_checkpoint(model());
+  std::vector<io::TensorToWrite> layers = tensors_of(*floats, false), all = layers;
+  for (io::TensorToWrite& part : tensors_of(*written, true)) all.push_back(std::move(part));
+  Json config = *written->config();
+  Json& quantization = config["quantization_config"];
+  for (const model::SiteSpec& site : model::read_spec(*floats).sites)
+    quantization["ignore"].push_back(site.name);
+  ThreadPool pool(1);
+  const auto code_with = [&](const std::vector<io::TensorToWrite>& tensors) {
+    return code_of([&] {
+      quantize(MemoryCheckpoint(config.dump(), tensors), request("again"), host_isa(), pool,
+               notes_);
+    });
+  };
+  EXPECT_EQ(code_with(all), "Q_ALREADY");
+  quantization["layers"] = Json::object();
+  quantization["attention"] = {{"bits", 8}, {"kv_bits", 8}};
+  EXPECT_EQ(code_with(layers), "Q_ALREADY");
 }
 
 }  // namespace

@@ -123,6 +123,7 @@ class Run : public SiteKeeper {
     for (std::size_t l = 0; l < site.linears.size(); ++l)
       layers_.push_back(
           {.name = site.linears[l],
+           .method = std::string(method_.name),
            .site = site.name,
            .rows = quantized.packed.describe(),
            .source = std::string(to_string(weights_.stored(site.linears[l] + ".weight").type)),
@@ -179,20 +180,25 @@ class Run : public SiteKeeper {
                                     request_.invalid_text, progress_);
     describe_source();
     find_calibration();
-    check_weights(spec_, weights_, request_.recipe.float_type, progress_);
+    check_weights(spec_, weights_, request_.recipe.float_type, request_.recipe.head_bits != 0,
+                  progress_);
   }
 
-  void refuse_quantized() {
+  void refuse_quantized() const {
     for (const model::SiteSpec& site : spec_.sites)
-      if (weights_.is_quantized(site))
-        fail(ErrorKind::invalid_input,
-             {.code = "Q_ALREADY",
-              .file = checkpoint_.path().string(),
-              .item = site.name,
-              .found = "a quantized model",
-              .expected = "a float model",
-              .hint = "quantize the original; `tender convert` makes a float model of this one"},
-             "is quantized already");
+      if (weights_.is_quantized(site)) refuse_quantized(site.name);
+    if (weights_.is_quantized(spec_.head)) refuse_quantized(spec_.head.name);
+    if (model::stored_attention_bits(checkpoint_)) refuse_quantized("attention");
+  }
+  [[noreturn]] void refuse_quantized(const std::string& item) const {
+    fail(ErrorKind::invalid_input,
+         {.code = "Q_ALREADY",
+          .file = checkpoint_.path().string(),
+          .item = item,
+          .found = "a quantized model",
+          .expected = "a float model",
+          .hint = "quantize the original; `tender convert` makes a float model of this one"},
+         "is quantized already");
   }
 
   void describe_source() {
@@ -244,6 +250,14 @@ class Run : public SiteKeeper {
       expected.erase("calibration.file");  // the text counts, not its name
       stored_.emplace(*request_.load_calibration, expected);
       report_.calibration = calibration_of(stored_->fingerprint()).dump();
+      if (wants_attention() && !stored_->parts(model::kv_owner(spec_, 0)).find("key_low"))
+        fail(ErrorKind::invalid_input,
+             {.code = "CK_CALIBRATION",
+              .file = request_.load_calibration->string(),
+              .found = "a calibration without the ranges of attention",
+              .expected = "one that was saved with --attention-bits",
+              .hint = "calibrate again with --attention-bits, or leave it out"},
+             "holds no ranges of attention");
     } else if (text_ && !wants_text_) {
       progress_.note(fmt::format(
           "{} with these options looks at weights alone; the calibration text is not used",
@@ -313,6 +327,7 @@ class Run : public SiteKeeper {
   /// It needs no calibration, so it is made when everything else is there.
   void quantize_head(StoredParts& parts) {
     progress_.update(1, 1, "quantizing lm_head");
+    check_cancelled(progress_);
     const auto start = Clock::now();
     const model::SiteSpec& site = spec_.head;
     const quant::MethodEntry& method = quant::method(kHeadMethod);
@@ -322,6 +337,7 @@ class Run : public SiteKeeper {
     const auto packed = quantizer->quantize({&view, 1}, pool_);
     const std::size_t bytes = save_site(*packed, site, parts).front();
     report_.head = {.name = site.name,
+                    .method = kHeadMethod,
                     .site = site.name,
                     .rows = packed->describe(),
                     .source = std::string(to_string(weights_.stored(spec_.head_weight).type)),

@@ -15,10 +15,10 @@ double bits(std::uint64_t bytes, std::uint64_t numbers) {
 
 double mebibytes(std::uint64_t bytes) { return static_cast<double>(bytes) / (1024.0 * 1024.0); }
 
-OrderedJson layer_json(const LayerReport& layer, const Report& report) {
+OrderedJson layer_json(const LayerReport& layer) {
   return {{"name", layer.name},
           {"site", layer.site},
-          {"method", report.method},
+          {"method", layer.method},
           {"rows", layer.rows},
           {"source", layer.source},
           {"out", layer.out},
@@ -116,6 +116,7 @@ std::string layers_note(const std::vector<LayerReport>& layers) {
   Json note = Json::array();
   for (const LayerReport& layer : layers)
     note.push_back({{"name", layer.name},
+                    {"method", layer.method},
                     {"site", layer.site},
                     {"rows", layer.rows},
                     {"source", layer.source},
@@ -132,6 +133,7 @@ std::vector<LayerReport> layers_of_note(const std::string& note) {
   std::vector<LayerReport> layers;
   for (const Json& each : Json::parse(note)) {
     LayerReport layer{.name = each.at("name"),
+                      .method = each.at("method"),
                       .site = each.at("site"),
                       .rows = each.at("rows"),
                       .source = each.at("source"),
@@ -148,7 +150,7 @@ std::vector<LayerReport> layers_of_note(const std::string& note) {
 
 OrderedJson report_json(const Report& report, std::string_view tool_version) {
   OrderedJson layers = OrderedJson::array();
-  for (const LayerReport& layer : report.layers) layers.push_back(layer_json(layer, report));
+  for (const LayerReport& layer : report.layers) layers.push_back(layer_json(layer));
   OrderedJson json = {{"version", 1}, {"tender", tool_version}};
   json["source"] = source_json(report);
   json["recipe"] = {{"method", report.method},
@@ -168,7 +170,7 @@ OrderedJson report_json(const Report& report, std::string_view tool_version) {
                  {"threads", report.threads},
                  {"peak_rss_bytes", report.peak_resident_bytes}};
   json["layers"] = std::move(layers);
-  json["head"] = report.head ? layer_json(*report.head, report) : OrderedJson();
+  json["head"] = report.head ? layer_json(*report.head) : OrderedJson();
   json["tensors"] = report.tensors;
   return json;
 }
@@ -185,8 +187,8 @@ std::string model_card(const Report& report) {
       report.float_type, mebibytes(report.stored_bytes), report.bits_per_weight_model(),
       mebibytes(report.source_bytes));
   if (report.head)
-    card += fmt::format("The LM head holds codes as well, {:.3f} bits per weight.\n\n",
-                        report.head->bits_per_weight());
+    card += fmt::format("The LM head holds codes of `{}` ({}), {:.3f} bits per weight.\n\n",
+                        report.head->method, report.head->rows, report.head->bits_per_weight());
   card += fmt::format(
       "## Source\n\nQuantized: {}. Kept float: {}.\n\n| file | bytes | SHA-256 |\n|---|---|---|\n",
       listed_types(report.quantized_from, "matrix", "matrices"),

@@ -16,6 +16,7 @@ namespace tender::compress {
 /// One quantized linear layer.
 struct LayerReport {
   std::string name;    ///< module path
+  std::string method;  ///< "tender"
   std::string site;    ///< the layers of one site share their input's metadata
   std::string rows;    ///< how the site's rows are rounded: "row-scaled, 8 groups"
   std::string source;  ///< type that its weights were stored in: "Q4_1"

@@ -57,7 +57,7 @@ TEST_F(QuantizeTest, WhatAttentionReachesIsKeptWithACalibration) {
   run(without);
   loading.output = folder_ / "out";
   loading.load_calibration = without.save_calibration;
-  EXPECT_EQ(refused(loading).code(), "CK_PART_MISSING");
+  EXPECT_EQ(refused(loading).code(), "CK_CALIBRATION");
 }
 
 TEST_F(QuantizeTest, ACalibrationOfSomethingElseIsRefusedAndTheDifferenceShown) {

@@ -57,8 +57,7 @@ std::unique_ptr<EvaluatedModel> evaluate_by_layer(const io::Checkpoint& checkpoi
                                                   const model::RunOptions& run = {});
 
 /// Models that are evaluated together within `memory` bytes: whole where all of them would fit even
-/// if every weight took four bytes, else all of them layer by layer. What the choice rests on is
-/// the checkpoints alone, so that it is the same in every run. @param checkpoints  outlive the
+/// if every weight took four bytes, else all of them layer by layer; the numbers are the same. @param checkpoints  outlive the
 /// result @param runs  as many, or none  @throws Error as model::load_model()
 std::vector<std::unique_ptr<EvaluatedModel>> open_evaluated(
     std::span<const io::Checkpoint* const> checkpoints, std::uint64_t memory, Isa isa,

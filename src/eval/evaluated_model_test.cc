@@ -27,7 +27,8 @@ class EvaluatedModelTest : public ::testing::Test {
     testing::write_text(folder_ / "text.txt", testing::tiny_text(2000));
     compress::QuantizeRequest request;
     request.output = folder_ / "tender";
-    request.recipe = {.method = "tender", .options = "{}"};
+    request.recipe = {.method = "tender", .options = "{}", .head_bits = 8};
+    request.recipe.attention = model::AttentionBits{8, 4};
     request.calibration = folder_ / "text.txt";
     request.windows = {.samples = 4, .seqlen = 32, .seed = 0};
     request.tool_version = "test";

@@ -179,13 +179,20 @@ class ModelRun {
   }
 
   /// How many models are compared with the base at once: as many as are in memory whole with it;
-  /// where that is none, since all go layer by layer, the most.
+  /// where that is none, since all go layer by layer, those whose embeddings and heads fit in half
+  /// of it.
   std::size_t at_once() const {
-    std::size_t models = kModelsAtOnce;
-    while (models > 1 && !eval::fits_whole((1 + models) * info_.parameters, request_.memory))
-      --models;
-    return eval::fits_whole((1 + models) * info_.parameters, request_.memory) ? models
-                                                                              : kModelsAtOnce;
+    const std::uint64_t ends = 2 * info_.vocabulary * info_.width * sizeof(float);
+    const auto fit = [&](bool whole) {
+      std::size_t models = kModelsAtOnce;
+      while (models > 0 &&
+             !(whole ? eval::fits_whole((1 + models) * info_.parameters, request_.memory)
+                     : (1 + models) * ends <= request_.memory / 2))
+        --models;
+      return models;
+    };
+    const std::size_t whole = fit(true);
+    return whole > 0 ? whole : std::max<std::size_t>(1, fit(false));
   }
 
   /// Compares the first models that are wanted and keeps their results.

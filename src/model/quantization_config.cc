@@ -158,6 +158,9 @@ std::optional<kernels::AttentionBits> read_attention_config(const Json& config) 
   const auto attention = entry->find("attention");
   if (attention == entry->end()) return std::nullopt;
   if (!attention->is_object()) refuse("attention", shown(*attention), "an object");
+  for (const auto& item : attention->items())
+    if (item.key() != "bits" && item.key() != "kv_bits")
+      refuse("attention." + item.key(), shown(item.value()), "bits and kv_bits alone");
   return kernels::AttentionBits{read_bits(*attention, "bits"), read_bits(*attention, "kv_bits")};
 }
 

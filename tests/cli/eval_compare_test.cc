@@ -93,6 +93,18 @@ TEST_F(EvalCompareCommandTest, NumbersAreTheSameForAnyThreadsAndInstructionSet) 
     }
 }
 
+TEST_F(EvalCompareCommandTest, WithLittleMemoryTheNumbersAreTheSameLayerByLayer) {
+  const Finished whole = compare({"tiny", "rtn"}, {"--json"});
+  const Finished streamed = compare({"tiny", "rtn"}, {"--json", "--memory", "0.001"});
+  ASSERT_EQ(streamed.exit_code, 0) << streamed.err;
+  const Json a = Json::parse(whole.out)["models"][0], b = Json::parse(streamed.out)["models"][0];
+  EXPECT_EQ(b["perplexity"], a["perplexity"]);
+  EXPECT_EQ(b["kl_divergence"], a["kl_divergence"]);
+  EXPECT_EQ(a["model"]["layer_by_layer"], false);
+  for (const char* wrong : {"nan", "0", "-1", "1e7", "much", ""})
+    EXPECT_EQ(compare({"tiny", "rtn"}, {"--memory", wrong}).exit_code, 2) << wrong;
+}
+
 TEST_F(EvalCompareCommandTest, OtherTokenizersAndMissingModelsAreRefused) {
   write_tiny_model(folder_ / "bos", {.adds_bos = true});
   const Finished other = compare({"tiny", "bos"});

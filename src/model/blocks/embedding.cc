@@ -61,7 +61,7 @@ Embedding::Embedding(const ModelSpec& spec, const WeightReader& weights, const s
 }
 
 std::size_t Embedding::bytes() const {
-  return panels_.bytes() + (packed_ == nullptr ? 0 : packed_->bytes()) +
+  return panels_.bytes() + (packed_ == nullptr ? 0 : packed_->resident_bytes()) +
          (table_.empty() ? 0 : table_.front().bytes());
 }
 

@@ -70,7 +70,7 @@ struct IntegerCodes {
 /// Weights of 8 bits. With one chunk of channels and a kernel of bytes, channels stand in group
 /// order, largest step first, every group padded to quads, and the accumulator is shifted between
 /// groups. Otherwise they stand in natural order and codes are shifted beforehand, into as many
-/// planes of words as the span of shifts needs: a plane holds the channels of `plane_shifts` + 1
+/// planes of words as the span of shifts needs: a plane holds the channels of `word_shifts` + 1
 /// consecutive shifts, the others are 0 in it. Elements with shifts of their own are such words by
 /// themselves.
 ///
