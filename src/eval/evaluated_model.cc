@@ -78,7 +78,8 @@ class LayerwiseEvaluation final : public EvaluatedModel {
 
   bool run(std::span<const std::vector<text::TokenId>> windows, std::size_t from,
            std::span<Matrix> hidden, ThreadPool& pool, AfterStep after) override {
-    for (Matrix& each : hidden) each = {};  // those of the run before make room for the rows of this
+    for (Matrix& each : hidden)
+      each = {};  // those of the run before make room for the rows of this
     std::vector<Matrix> rows;
     for (const auto& window : windows) {
       rows.emplace_back(window.size() - 1, spec_.info.width);

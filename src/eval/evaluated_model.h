@@ -57,8 +57,9 @@ std::unique_ptr<EvaluatedModel> evaluate_by_layer(const io::Checkpoint& checkpoi
                                                   const model::RunOptions& run = {});
 
 /// Models that are evaluated together within `memory` bytes: whole where all of them would fit even
-/// if every weight took four bytes, else all of them layer by layer; the numbers are the same. @param checkpoints  outlive the
-/// result @param runs  as many, or none  @throws Error as model::load_model()
+/// if every weight took four bytes, else all of them layer by layer; the numbers are the same.
+/// @param checkpoints  outlive the result @param runs  as many, or none  @throws Error as
+/// model::load_model()
 std::vector<std::unique_ptr<EvaluatedModel>> open_evaluated(
     std::span<const io::Checkpoint* const> checkpoints, std::uint64_t memory, Isa isa,
     ThreadPool& pool, Progress& progress, std::span<const model::RunOptions> runs = {});
