@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "compress/calibration.h"
 #include "compress/float_tensors.h"
+#include "compress/head.h"
 #include "compress/journal.h"
 #include "compress/measure.h"
 #include "compress/site_pipeline.h"
@@ -30,20 +31,6 @@ using Clock = std::chrono::steady_clock;
 constexpr const char* kPartsPrefix = "parts/";
 constexpr const char* kAttentionPrefix = "attention/";
 constexpr const char* kSeenPrefix = "seen/";
-
-constexpr const char* kHeadMethod = "tender";
-
-/// Rows behind the final norm have a few loud channels: one step per token costs SmolLM2 0.6 % of
-/// perplexity, a step per element (one-row) a tenth of that, and neither wants calibration.
-Json head_options(int bits) {
-  return {{"mode", "one-row"},
-          {"weight_bits", bits},
-          {"activation_bits", 8},
-          {"rotation", "none"},
-          {"weight_search", "rtn"},
-          {"weight_scale", bits == 4 ? "mse" : "max"},
-          {"multiplier_group", bits == 4 ? 64 : 0}};
-}
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -290,7 +277,11 @@ class Run : public SiteKeeper {
     std::vector<io::TensorToWrite> tensors;
     collect_layers(tensors);
     StoredParts head;
-    if (request_.recipe.head_bits != 0) quantize_head(head);
+    if (const int bits = request_.recipe.head_bits; bits != 0) {
+      progress_.update(1, 1, "quantizing " + spec_.head.name);
+      check_cancelled(progress_);
+      report_.head = quantize_head(spec_, weights_, bits, head, pool_);
+    }
     head.list(tensors);
     for (const std::string& name : kept_)
       tensors.push_back(float_tensor(weights_, name, request_.recipe.float_type));
@@ -324,31 +315,6 @@ class Run : public SiteKeeper {
     report_.quantized_bytes = journal_->bytes(kPartsPrefix);
   }
 
-  /// It needs no calibration, so it is made when everything else is there.
-  void quantize_head(StoredParts& parts) {
-    progress_.update(1, 1, "quantizing lm_head");
-    check_cancelled(progress_);
-    const auto start = Clock::now();
-    const model::SiteSpec& site = spec_.head;
-    const quant::MethodEntry& method = quant::method(kHeadMethod);
-    const auto quantizer = method.quantizer(head_options(request_.recipe.head_bits), site.shape);
-    const Matrix weights = weights_.matrix(spec_.head_weight);
-    const MatrixView<const float> view = weights.view();
-    const auto packed = quantizer->quantize({&view, 1}, pool_);
-    const std::size_t bytes = save_site(*packed, site, parts).front();
-    report_.head = {.name = site.name,
-                    .method = kHeadMethod,
-                    .site = site.name,
-                    .rows = packed->describe(),
-                    .source = std::string(to_string(weights_.stored(spec_.head_weight).type)),
-                    .out = site.shape.outs.front(),
-                    .in = site.shape.in,
-                    .bytes = bytes,
-                    .relative_error = relative_error(*packed, 0, view),
-                    .seconds = seconds_since(start)};
-    weights_.release(spec_.head_weight);
-  }
-
   std::string config() const {
     const DType type = request_.recipe.float_type;
     OrderedJson config = OrderedJson::object();
@@ -365,14 +331,10 @@ class Run : public SiteKeeper {
                                      {"layers", OrderedJson::object()},
                                      {"ignore", OrderedJson::array()}};
     OrderedJson& quantization = config["quantization_config"];
-    if (request_.recipe.head_bits == 0) {
+    if (const int bits = request_.recipe.head_bits; bits != 0)
+      quantization["layers"][spec_.head.name] = head_config(bits);
+    else
       quantization["ignore"].push_back(spec_.head.name);
-    } else {
-      OrderedJson head = {{"method", kHeadMethod}};
-      head.update(OrderedJson::parse(
-          quant::method(kHeadMethod).resolve(head_options(request_.recipe.head_bits)).dump()));
-      quantization["layers"][spec_.head.name] = std::move(head);
-    }
     if (const auto& attention = request_.recipe.attention)
       quantization["attention"] = {{"bits", attention->rows}, {"kv_bits", attention->cache}};
     return to_text(config, 2) + "\n";

@@ -8,6 +8,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -26,101 +27,109 @@ namespace tender::quant {
 
 using Bytes = std::vector<std::vector<MemoryParts::Item>>;
 
-/// Settings that a method is held to its promises in; the defaults alone for one that is not named.
+/// Settings that methods are held to their promises in.
+inline const std::map<std::string_view, std::vector<Json>> kSettings = {
+    {"rtn",
+     {Json::object(),
+      {{"weight_bits", 4}, {"activation_granularity", "none"}},
+      {{"weight_bits", 4}, {"weight_granularity", "group"}, {"group_size", 32}},
+      {{"weight_bits", 8},
+       {"weight_granularity", "group"},
+       {"group_size", 9},
+       {"activation_granularity", "none"}},
+      {{"weight_bits", 4}, {"weight_granularity", "multiplier"}, {"group_size", 32}},
+      {{"weight_bits", 4},
+       {"weight_granularity", "multiplier"},
+       {"group_size", 9},
+       {"weight_scale", "mse"},
+       {"activation_granularity", "none"}},
+      {{"weight_granularity", "tensor"}, {"activation_granularity", "tensor"}},
+      {{"weight_granularity", "tensor"}, {"weight_scale", "mse"}},
+      {{"activation_granularity", "channel"}},
+      {{"weight_bits", 4}, {"activation_bits", 4}}}},
+    {"gptq",
+     {Json::object(),
+      {{"weight_granularity", "channel"}, {"weight_scale", "mse"}},
+      {{"weight_bits", 8}, {"group_size", 9}, {"sweep_order", "natural"}},
+      {{"weight_granularity", "multiplier"}, {"group_size", 32}, {"weight_scale", "mse"}},
+      {{"weight_granularity", "channel"}, {"activation_granularity", "none"}},
+      {{"weight_granularity", "tensor"}, {"activation_granularity", "channel"}}}},
+    {"smoothquant",
+     {Json::object(),
+      {{"activation_granularity", "tensor"}},
+      {{"factors", "powers-of-two"}},
+      {{"factors", "powers-of-two"}, {"activation_granularity", "tensor"}},
+      {{"alpha_percent", 50}},
+      {{"weight_bits", 4}, {"activation_bits", 4}}}},
+    {"ant",
+     {Json::object(),
+      {{"weight_bits", 8}, {"activation_bits", 8}},
+      {{"activation_granularity", "none"}}}},
+    {"olive",
+     {Json::object(),
+      {{"weight_bits", 8}, {"activation_bits", 8}},
+      {{"activation_granularity", "none"}}}},
+    {"llm_int8",
+     {Json::object(),
+      {{"threshold", 1}},       // all channels but the least
+      {{"threshold", 30}},      // the loudest
+      {{"threshold", 100000}},  // none
+      {{"weight_bits", 4}, {"activation_bits", 4}}}},
+    {"tender",
+     {Json::object(),
+      {{"error_share", 1}},  // static
+      {{"error_share", 0}},  // one-row
+      {{"error_share", 1e-3}, {"weight_bits", 4}, {"activation_bits", 4}},
+      {{"mode", "row-scaled"}},
+      {{"mode", "static"}, {"chunk_rows", 8}},
+      {{"mode", "static"}, {"chunk_rows", 0}},
+      {{"mode", "static"}, {"chunk_rows", 5}, {"groups", 20}},  // several planes of words
+      {{"mode", "row-scaled"}, {"chunk_rows", 8}},
+      {{"weight_bits", 4}},
+      {{"weight_bits", 4}, {"activation_bits", 4}},
+      {{"weight_bits", 4}, {"activation_bits", 4}, {"mode", "static"}, {"chunk_rows", 8}},
+      {{"weight_bits", 4}, {"multiplier_group", 32}, {"weight_scale", "mse"}},
+      {{"weight_bits", 4}, {"multiplier_group", 64}, {"weight_search", "gptq"}},
+      {{"weight_search", "gptq"}, {"mode", "static"}, {"sweep_order", "natural"}},
+      {{"rotation", "hadamard"}},
+      {{"rotation", "hadamard"}, {"mode", "static"}, {"chunk_rows", 8}},
+      {{"rotation", "hadamard"},
+       {"weight_bits", 4},
+       {"multiplier_group", 32},
+       {"weight_search", "gptq"}},
+      {{"groups", 1}},
+      {{"groups", 20}},
+      {{"mode", "one-row"}},
+      {{"mode", "one-row"}, {"weight_bits", 4}},
+      {{"mode", "one-row"}, {"weight_bits", 4}, {"activation_bits", 4}},
+      {{"bias", "none"}, {"mode", "static"}, {"chunk_rows", 8}},
+      {{"rounding", "down"}, {"mode", "static"}, {"chunk_rows", 8}},
+      {{"rounding", "choose"}, {"mode", "static"}, {"weight_bits", 4}, {"activation_bits", 4}},
+      {{"rounding", "choose"}},
+      {{"numerics", "compat"}, {"mode", "static"}, {"chunk_rows", 8}},
+      {{"numerics", "compat"},
+       {"mode", "static"},
+       {"chunk_rows", 8},
+       {"weight_bits", 4},
+       {"activation_bits", 4},
+       {"rounding", "choose"}},
+      {{"numerics", "compat"}, {"mode", "dynamic"}, {"chunk_rows", 8}, {"bias", "dynamic"}},
+      {{"mode", "dynamic"}},
+      {{"mode", "dynamic"}, {"chunk_rows", 5}, {"groups", 20}},  // several planes of words
+      {{"mode", "dynamic"}, {"chunk_rows", 8}, {"bias", "dynamic"}},
+      {{"mode", "dynamic"}, {"chunk_rows", 8}, {"weight_bits", 4}, {"activation_bits", 4}},
+      {{"mode", "dynamic"},
+       {"chunk_rows", 8},
+       {"bias", "dynamic"},
+       {"weight_bits", 4},
+       {"activation_bits", 4},
+       {"rotation", "hadamard"}}}},
+};
+
+/// The defaults alone for a method that is not named there.
 inline std::vector<Json> settings_of(std::string_view method) {
-  if (method == "rtn")
-    return {Json::object(),
-            {{"weight_bits", 4}, {"activation_granularity", "none"}},
-            {{"weight_bits", 4}, {"weight_granularity", "group"}, {"group_size", 32}},
-            {{"weight_bits", 8},
-             {"weight_granularity", "group"},
-             {"group_size", 9},
-             {"activation_granularity", "none"}},
-            {{"weight_bits", 4}, {"weight_granularity", "multiplier"}, {"group_size", 32}},
-            {{"weight_bits", 4},
-             {"weight_granularity", "multiplier"},
-             {"group_size", 9},
-             {"weight_scale", "mse"},
-             {"activation_granularity", "none"}},
-            {{"weight_granularity", "tensor"}, {"activation_granularity", "tensor"}},
-            {{"weight_granularity", "tensor"}, {"weight_scale", "mse"}},
-            {{"activation_granularity", "channel"}},
-            {{"weight_bits", 4}, {"activation_bits", 4}}};
-  if (method == "gptq")
-    return {Json::object(),
-            {{"weight_granularity", "channel"}, {"weight_scale", "mse"}},
-            {{"weight_bits", 8}, {"group_size", 9}, {"sweep_order", "natural"}},
-            {{"weight_granularity", "multiplier"}, {"group_size", 32}, {"weight_scale", "mse"}},
-            {{"weight_granularity", "channel"}, {"activation_granularity", "none"}},
-            {{"weight_granularity", "tensor"}, {"activation_granularity", "channel"}}};
-  if (method == "smoothquant")
-    return {Json::object(),
-            {{"activation_granularity", "tensor"}},
-            {{"factors", "powers-of-two"}},
-            {{"factors", "powers-of-two"}, {"activation_granularity", "tensor"}},
-            {{"alpha_percent", 50}},
-            {{"weight_bits", 4}, {"activation_bits", 4}}};
-  if (method == "ant" || method == "olive")
-    return {Json::object(),
-            {{"weight_bits", 8}, {"activation_bits", 8}},
-            {{"activation_granularity", "none"}}};
-  if (method == "llm_int8")
-    return {Json::object(),
-            {{"threshold", 1}},       // all channels but the least
-            {{"threshold", 30}},      // the loudest
-            {{"threshold", 100000}},  // none
-            {{"weight_bits", 4}, {"activation_bits", 4}}};
-  if (method == "tender")
-    return {
-        Json::object(),
-        {{"error_share", 1}},  // static
-        {{"error_share", 0}},  // one-row
-        {{"error_share", 1e-3}, {"weight_bits", 4}, {"activation_bits", 4}},
-        {{"mode", "row-scaled"}},
-        {{"mode", "static"}, {"chunk_rows", 8}},
-        {{"mode", "static"}, {"chunk_rows", 0}},
-        {{"mode", "static"}, {"chunk_rows", 5}, {"groups", 20}},  // several planes of words
-        {{"mode", "row-scaled"}, {"chunk_rows", 8}},
-        {{"weight_bits", 4}},
-        {{"weight_bits", 4}, {"activation_bits", 4}},
-        {{"weight_bits", 4}, {"activation_bits", 4}, {"mode", "static"}, {"chunk_rows", 8}},
-        {{"weight_bits", 4}, {"multiplier_group", 32}, {"weight_scale", "mse"}},
-        {{"weight_bits", 4}, {"multiplier_group", 64}, {"weight_search", "gptq"}},
-        {{"weight_search", "gptq"}, {"mode", "static"}, {"sweep_order", "natural"}},
-        {{"rotation", "hadamard"}},
-        {{"rotation", "hadamard"}, {"mode", "static"}, {"chunk_rows", 8}},
-        {{"rotation", "hadamard"},
-         {"weight_bits", 4},
-         {"multiplier_group", 32},
-         {"weight_search", "gptq"}},
-        {{"groups", 1}},
-        {{"groups", 20}},
-        {{"mode", "one-row"}},
-        {{"mode", "one-row"}, {"weight_bits", 4}},
-        {{"mode", "one-row"}, {"weight_bits", 4}, {"activation_bits", 4}},
-        {{"bias", "none"}, {"mode", "static"}, {"chunk_rows", 8}},
-        {{"rounding", "down"}, {"mode", "static"}, {"chunk_rows", 8}},
-        {{"rounding", "choose"}, {"mode", "static"}, {"weight_bits", 4}, {"activation_bits", 4}},
-        {{"rounding", "choose"}},
-        {{"numerics", "compat"}, {"mode", "static"}, {"chunk_rows", 8}},
-        {{"numerics", "compat"},
-         {"mode", "static"},
-         {"chunk_rows", 8},
-         {"weight_bits", 4},
-         {"activation_bits", 4},
-         {"rounding", "choose"}},
-        {{"numerics", "compat"}, {"mode", "dynamic"}, {"chunk_rows", 8}, {"bias", "dynamic"}},
-        {{"mode", "dynamic"}},
-        {{"mode", "dynamic"}, {"chunk_rows", 5}, {"groups", 20}},  // several planes of words
-        {{"mode", "dynamic"}, {"chunk_rows", 8}, {"bias", "dynamic"}},
-        {{"mode", "dynamic"}, {"chunk_rows", 8}, {"weight_bits", 4}, {"activation_bits", 4}},
-        {{"mode", "dynamic"},
-         {"chunk_rows", 8},
-         {"bias", "dynamic"},
-         {"weight_bits", 4},
-         {"activation_bits", 4},
-         {"rotation", "hadamard"}}};
-  return {Json::object()};
+  const auto named = kSettings.find(method);
+  return named == kSettings.end() ? std::vector<Json>{Json::object()} : named->second;
 }
 
 inline constexpr std::size_t kIn = 70;  // neither quads nor vectors come out even
