@@ -10,18 +10,13 @@
 
 #include "base/error.h"
 #include "model/model.h"
+#include "tensor/largest.h"
 
 namespace tender::compress {
 namespace {
 
 constexpr float kHighest8 = 127;
 constexpr float kHighest4 = 7;
-
-float largest_of(std::span<const float> row) {
-  float largest = 0;
-  for (const float value : row) largest = std::max(largest, std::abs(value));
-  return largest;
-}
 
 /// Values that round to 0 where `largest` becomes the highest code: |x| / step <= 1/2, as a tie
 /// goes to the even code. All of a row of zeros.
@@ -62,14 +57,13 @@ std::vector<ZeroCodes> count_zero_codes(const io::Checkpoint& checkpoint,
     return known != kinds.end() ? *known : kinds.emplace_back(ZeroCodes{.kind = name});
   };
   Each ranges([&](std::size_t site, const Rows& x) {
-    for (std::size_t m = 0; m < x.values.rows(); ++m)
-      largest[site] = std::max(largest[site], largest_of(x.values.row(m)));
+    largest[site] = std::max(largest[site], largest_magnitude(x.values));
   });
   Each count([&](std::size_t site, const Rows& x) {
     ZeroCodes& kind = kind_of(site);
     for (std::size_t m = 0; m < x.values.rows(); ++m) {
       const auto row = x.values.row(m);
-      const float own = largest_of(row);
+      const float own = largest_magnitude(row);
       kind.values += row.size();
       kind.per_tensor_8 += zeros(row, largest[site], kHighest8);
       kind.per_tensor_4 += zeros(row, largest[site], kHighest4);

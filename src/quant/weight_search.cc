@@ -7,6 +7,7 @@
 
 #include "base/contracts.h"
 #include "base/error.h"
+#include "tensor/largest.h"
 
 namespace tender::quant {
 namespace {
@@ -18,12 +19,6 @@ constexpr float kClipStep = 0.02F;
 constexpr int kScales = 7;
 constexpr float kScaleStep = 0.05F;
 constexpr float kLeastOfGroup = 0.55F;
-
-float largest_of(std::span<const float> w) {
-  float largest = 0;
-  for (const float value : w) largest = std::max(largest, std::abs(value));
-  return largest;
-}
 
 /// sum of importance * (w - q)^2 in float32, eight sums side by side, added pairwise at the end.
 float rounding_cost(std::span<const float> w, std::span<const float> importance, float step,
@@ -54,8 +49,7 @@ class ScaleSearch {
 
   /// One scale for some rows, all of their inputs from `begin` on.
   float scale(MatrixView<const float> w, std::size_t begin) const {
-    float largest = 0;
-    for (std::size_t n = 0; n < w.rows(); ++n) largest = std::max(largest, largest_of(w.row(n)));
+    const float largest = largest_magnitude(w);
     const float whole = scale_of_largest(largest, high_);
     if (choice_ == WeightScale::max || largest < kTinyWeight) return whole;
     float best = whole;
@@ -76,7 +70,7 @@ class ScaleSearch {
   /// The scale of an output whose groups of inputs have multipliers. @param multipliers [groups]
   float scale(std::span<const float> w, std::span<std::uint8_t> multipliers) const {
     const auto most = static_cast<float>(highest_multiplier(format_.bits));
-    const float largest = largest_of(w);
+    const float largest = largest_magnitude(w);
     std::fill(multipliers.begin(), multipliers.end(), std::uint8_t{1});
     if (largest < kTinyWeight) return 1;
     const float whole = scale_of_largest(largest, high_) / most;
@@ -106,7 +100,7 @@ class ScaleSearch {
   std::uint8_t multiplier(std::span<const float> group, std::size_t begin, float scale,
                           float& cost) const {
     const auto most = static_cast<float>(highest_multiplier(format_.bits));
-    const float wanted = largest_of(group) / static_cast<float>(high_) / scale;
+    const float wanted = largest_magnitude(group) / static_cast<float>(high_) / scale;
     const auto top = static_cast<int>(std::clamp(std::ceil(wanted), 1.0F, most));
     auto best = static_cast<std::uint8_t>(top);
     cost = 0;

@@ -8,6 +8,7 @@
 #include "base/contracts.h"
 #include "base/error.h"
 #include "quant/parts.h"
+#include "tensor/largest.h"
 
 namespace tender::quant {
 namespace {
@@ -16,13 +17,6 @@ constexpr int kNibbleBits = 4;
 
 std::size_t row_bytes(const LinearShape& shape, int bits) {
   return bits <= kNibbleBits ? (shape.in + 1) / 2 : shape.in;
-}
-
-float largest_of(MatrixView<const float> w) {
-  float largest = 0;
-  for (std::size_t n = 0; n < w.rows(); ++n)
-    for (const float value : w.row(n)) largest = std::max(largest, std::abs(value));
-  return largest;
 }
 
 std::int8_t nibble(std::uint8_t byte, bool high) {
@@ -111,13 +105,14 @@ SymmetricCodes quantize_symmetric(MatrixView<const float> w, int bits,
   require(granularity != WeightGranularity::group || group > 0, "a group has inputs");
   out.codes.resize(w.rows() * in);
   if (granularity == WeightGranularity::tensor)
-    out.scales.push_back(scale_of_largest(largest_of(w), high));
+    out.scales.push_back(scale_of_largest(largest_magnitude(w), high));
   const std::size_t width = out.group == 0 ? in : out.group;
   for (std::size_t n = 0; n < w.rows(); ++n)
     for (std::size_t begin = 0; begin < in; begin += width) {
       const auto part = w.row(n).subspan(begin, std::min(width, in - begin));
       if (granularity != WeightGranularity::tensor)
-        out.scales.push_back(scale_of_largest(largest_of({part.data(), 1, part.size()}), high));
+        out.scales.push_back(
+            scale_of_largest(largest_magnitude({part.data(), 1, part.size()}), high));
       for (std::size_t k = 0; k < part.size(); ++k)
         out.codes[n * in + begin + k] =
             static_cast<std::int8_t>(nearest_weight_code(part[k], out.scales.back(), high));

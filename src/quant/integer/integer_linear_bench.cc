@@ -94,6 +94,19 @@ class Layers {
   std::vector<IntegerLinear> layers_;
 };
 
+/// Seconds of the fastest run.
+double best_run(benchmark::State& state, const Layers& layers, const IntegerCodes& codes, Matrix& y,
+                ThreadPool& pool) {
+  double best = 1e9;
+  for (auto _ : state) {
+    const double start = limits::seconds_now();
+    layers.run(codes, y, pool);
+    best = std::min(best, limits::seconds_now() - start);
+    benchmark::DoNotOptimize(y.span().data());
+  }
+  return best;
+}
+
 void decode(benchmark::State& state, const Case& c, LinearShape shape, std::size_t mebibytes,
             std::size_t threads) {
   ThreadPool pool(threads);
@@ -105,13 +118,7 @@ void decode(benchmark::State& state, const Case& c, LinearShape shape, std::size
   memory.fill(1);
   double limit = limits::read_rate(pool, memory.span());
   layers.run(codes, y, pool);
-  double best = 1e9;
-  for (auto _ : state) {
-    const double start = limits::seconds_now();
-    layers.run(codes, y, pool);
-    best = std::min(best, limits::seconds_now() - start);
-    benchmark::DoNotOptimize(y.span().data());
-  }
+  const double best = best_run(state, layers, codes, y, pool);
   limit = std::max(limit, limits::read_rate(pool, memory.span()));
   const double rate = static_cast<double>(layers.bytes()) / best;
   state.counters["GB/s"] = rate / 1e9;
@@ -126,13 +133,7 @@ void product(benchmark::State& state, const Case& c, LinearShape shape, std::siz
   const IntegerCodes codes = layers.round(count, pool);
   Matrix y(count, shape.out);
   double limit = limits::dpbusd_peak(pool);
-  double best = 1e9;
-  for (auto _ : state) {
-    const double start = limits::seconds_now();
-    layers.run(codes, y, pool);
-    best = std::min(best, limits::seconds_now() - start);
-    benchmark::DoNotOptimize(y.span().data());
-  }
+  const double best = best_run(state, layers, codes, y, pool);
   limit = std::max(limit, limits::dpbusd_peak(pool));
   const double rate = 2 * static_cast<double>(count * shape.out * shape.in) / best;
   state.counters["GOP/s"] = rate / 1e9;

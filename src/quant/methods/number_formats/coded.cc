@@ -9,6 +9,7 @@
 #include "base/contracts.h"
 #include "base/error.h"
 #include "quant/parts.h"
+#include "tensor/largest.h"
 
 namespace tender::quant {
 namespace {
@@ -21,12 +22,6 @@ constexpr std::int64_t kMaxInputs = std::int64_t{1} << 20;
 // the rest; weights do not.
 constexpr int kRowHalvings = 8;
 constexpr int kWeightHalvings = 2;
-
-float largest_of(std::span<const float> values) {
-  float largest = 0;
-  for (const float value : values) largest = std::max(largest, std::abs(value));
-  return largest;
-}
 
 /// The format of the least squared error, the first where several cost the same.
 struct Choice {
@@ -58,7 +53,7 @@ double code_weights(Kind kind, int bits, MatrixView<const float> w, ThreadPool& 
     std::vector<float> rounded(w.cols());
     for (std::size_t n = begin; n < end; ++n) {
       const StepFit fit =
-          fit_step(format, w.rows_from(n, 1), largest_of(w.row(n)), kWeightHalvings);
+          fit_step(format, w.rows_from(n, 1), largest_magnitude(w.row(n)), kWeightHalvings);
       errors[n] = fit.error;
       out.scales[n] = fit.step;
       round_to_format(format, w.row(n), fit.step,
@@ -80,7 +75,7 @@ void check_kind(const PartSource& source, std::string_view part, std::span<const
 /// A row that is not finite becomes NaN.
 void round_row_to(const CodedInput& input, const NumberFormat& format, std::span<const float> x,
                   std::span<std::int8_t> codes, std::span<float> out) {
-  if (largest_of(x) <= std::numeric_limits<float>::max() &&
+  if (largest_magnitude(x) <= std::numeric_limits<float>::max() &&
       std::ranges::none_of(x, [](float value) { return std::isnan(value); }))
     return round_to_format(format, x, input.step, codes, out);
   std::ranges::fill(out, std::numeric_limits<float>::quiet_NaN());
@@ -98,7 +93,7 @@ void CodedCalibration::observe(const Rows& x) {
 }
 
 void CodedCalibration::keep_if_loudest(std::span<const float> row) {
-  const float largest = largest_of(row);
+  const float largest = largest_magnitude(row);
   if (!loudest_.empty() &&
       (largest < largest_ ||
        (largest == largest_ && !std::ranges::lexicographical_compare(row, loudest_))))
@@ -131,7 +126,7 @@ void CodedCalibration::load(const PartSource& source) {
   loudest_.clear();
   if (source.find(name)) loudest_ = values_of<float>(source.get(name, DType::f32, {in_}));
   check_finite(source, name, loudest_);
-  largest_ = largest_of(loudest_);
+  largest_ = largest_magnitude(loudest_);
   sample_.load(part_of(method_, "sample"), source);
 }
 
