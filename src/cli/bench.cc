@@ -3,14 +3,17 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "base/cpu.h"
 #include "cli/command.h"
 #include "cli/generation.h"
+#include "cli/inspection.h"
 #include "cli/run_options.h"
 #include "compress/source_name.h"
 #include "eval/model_facts.h"
 #include "eval/speed.h"
+#include "eval/speed_limits.h"
 #include "io/checkpoint.h"
 #include "model/model.h"
 
@@ -33,10 +36,13 @@ class Bench : public Command {
     app.add_option("-r,--repetitions", options_.repetitions, "Runs after the warm-up")
         ->capture_default_str();
     app.add_option("--seed", options_.seed, "Of the random prompt")->capture_default_str();
+    app.add_flag("--kernels", kernels_, "Every kernel of this build: chosen, or why not");
     declare_run_options(app, run_);
     app.footer(
-        "Medians of the runs, with the slowest and the fastest one. Example: tender bench "
-        "model.gguf -p 512 -n 64 -t 2");
+        "Medians of the runs, with the slowest and the fastest one, beside what this machine does "
+        "at most: its best 8-bit instruction out of registers, and memory read by all threads, as "
+        "many bytes as a decoded token needs; both probed right before and after the runs. "
+        "Example: tender bench model.gguf -p 512 -n 64 -t 2");
   }
 
   void run(Context& context) override {
@@ -47,17 +53,45 @@ class Bench : public Command {
     const auto model =
         model::load_model(*checkpoint, host_isa(), context.pool(), context.progress(), run_);
     if (options_.generated > 0) refuse_evaluation_methods(*model);
+    const eval::TokenWork work = eval::work_of(*model);
+    eval::LimitProbe probe(work.bytes, context.pool());
     const eval::SpeedResult result =
         eval::measure_speed(*model, options_, context.pool(), context.progress());
+    probe.again();
     context.end_progress();
     OrderedJson json = eval::to_json(options_, result);
+    json.update(eval::to_json(work, probe.limits(), result));
     eval::add_facts(eval::facts_of(*model), compress::source_name(*checkpoint), context.pool(),
                     json);
     context.print(table(json, result));
+    if (kernels_) {
+      const std::vector<KernelChoice> choices = all_kernel_choices();
+      context.print(to_text(choices));
+      json["all_kernels"] = to_json(choices);
+    }
     context.emit(json);
   }
 
  private:
+  static std::string limits_text(const OrderedJson& json) {
+    const auto number = [&](const char* key) { return json[key].get<double>(); };
+    std::string text;
+    if (json["prefill_gops"].is_number())
+      text += fmt::format("prefill: {:.0f} GOP/s in linear layers", number("prefill_gops"));
+    if (json["prefill_share_of_peak"].is_number())
+      text += fmt::format(", {:.1f} % of the {:.0f} that {} reaches",
+                          100 * number("prefill_share_of_peak"), number("integer_peak_gops"),
+                          json["integer_peak_instruction"].get<std::string>());
+    if (!text.empty()) text += "\n";
+    if (json["decode_gb_per_second"].is_number())
+      text += fmt::format(
+          "decode: {:.1f} MiB of weights a token, {:.1f} GB/s, {:.1f} % of the {:.1f} that a read "
+          "of as much memory reaches\n",
+          number("decode_bytes") / (1 << 20), number("decode_gb_per_second"),
+          100 * number("decode_share_of_probe"), number("read_probe_gb_per_second"));
+    return text;
+  }
+
   std::string table(const OrderedJson& json, const eval::SpeedResult& result) const {
     std::string text =
         fmt::format("{:<22}{:>10}{:>10}{:>10}   tokens/s\n", "", "median", "min", "max");
@@ -68,6 +102,7 @@ class Bench : public Command {
     };
     line(fmt::format("prefill, {} tokens", options_.prompt), result.prefill);
     line(fmt::format("decode, {} tokens", options_.generated), result.decode);
+    text += limits_text(json);
     text += fmt::format("{} ({}), {} threads, {}\n", json["model"]["name"].get<std::string>(),
                         json["method"].get<std::string>(), json["threads"].get<std::size_t>(),
                         json["cpu"].get<std::string>());
@@ -80,6 +115,7 @@ class Bench : public Command {
   }
 
   std::string model_;
+  bool kernels_ = false;
   eval::SpeedOptions options_;
   model::RunOptions run_;
 };

@@ -92,7 +92,34 @@ TEST_F(EvalCommandTest, BenchReportsMediansWithTheirRange) {
     for (const std::string suffix : {"", "_min", "_max"}) EXPECT_GT(json[rate + suffix], 0.0);
   EXPECT_EQ(json["threads"], 1);
   EXPECT_FALSE(json["kernels"].empty());
+  EXPECT_FALSE(json.contains("all_kernels"));
   EXPECT_EQ(run_tender({"bench", folder_ / "tiny", "-r", "0"}).exit_code, 2);
+}
+
+TEST_F(EvalCommandTest, BenchHoldsItsRatesAgainstWhatTheMachineDoes) {
+  const auto bench = [&](std::vector<std::string> more) {
+    std::vector<std::string> arguments = {"bench", folder_ / "tiny", "-r", "1", "-t",
+                                          "1",     "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Finished finished = run_tender(arguments);
+    EXPECT_EQ(finished.exit_code, 0) << finished.err;
+    return Json::parse(finished.out);
+  };
+  const Json both = bench({"-p", "16", "-n", "4", "--kernels"});
+  EXPECT_GT(both["read_probe_gb_per_second"], 0.0);
+  EXPECT_NEAR(
+      both["decode_share_of_probe"].get<double>(),
+      both["decode_gb_per_second"].get<double>() / both["read_probe_gb_per_second"].get<double>(),
+      1e-9);
+  EXPECT_NEAR(
+      both["decode_gb_per_second"].get<double>(),
+      both["decode_tokens_per_second"].get<double>() * both["decode_bytes"].get<double>() / 1e9,
+      1e-9);
+  EXPECT_GT(both["prefill_gops"], 0.0);
+  EXPECT_EQ(both["integer_peak_gops"].is_null(), both["prefill_share_of_peak"].is_null());
+  EXPECT_FALSE(both["all_kernels"].empty());
+  EXPECT_TRUE(bench({"-p", "0", "-n", "1"})["prefill_gops"].is_null());
+  EXPECT_TRUE(bench({"-p", "4", "-n", "0"})["decode_share_of_probe"].is_null());
 }
 
 TEST_F(EvalCommandTest, SignatureNamesEveryMethodOnce) {
