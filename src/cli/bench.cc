@@ -1,17 +1,22 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/cpu.h"
+#include "base/error.h"
 #include "cli/command.h"
 #include "cli/generation.h"
 #include "cli/inspection.h"
 #include "cli/run_options.h"
 #include "compress/source_name.h"
 #include "eval/model_facts.h"
+#include "eval/peer.h"
 #include "eval/speed.h"
 #include "eval/speed_limits.h"
 #include "io/checkpoint.h"
@@ -37,6 +42,13 @@ class Bench : public Command {
         ->capture_default_str();
     app.add_option("--seed", options_.seed, "Of the random prompt")->capture_default_str();
     app.add_flag("--kernels", kernels_, "Every kernel of this build: chosen, or why not");
+    app.add_option("--compare", peer_,
+                   "Time another engine in turn, with the same threads: llama.cpp (Python package "
+                   "llama-cpp-python) or openvino (openvino-genai)");
+    app.add_option("--peer-model", peer_model_,
+                   "GGUF file that it reads (default: the model, if it is one)");
+    app.add_option("--peer-python", peer_python_, "Python that has its package")
+        ->capture_default_str();
     declare_run_options(app, run_);
     app.footer(
         "Medians of the runs, with the slowest and the fastest one, beside what this machine does "
@@ -50,20 +62,27 @@ class Bench : public Command {
     model::validate(run_);
     const InterruptGuard guard;
     const auto checkpoint = io::open_checkpoint(model_);
+    const auto peer_file = peer_ ? open_peer_file(*checkpoint) : nullptr;
+    const auto peer = peer_ ? start_peer(*peer_file, context) : nullptr;
     const auto model =
         model::load_model(*checkpoint, host_isa(), context.pool(), context.progress(), run_);
     if (options_.generated > 0) refuse_evaluation_methods(*model);
+    const auto ours = eval::subject_of(*model, options_, context.pool());
+    std::vector<eval::SpeedSubject*> subjects = {ours.get()};
+    if (peer != nullptr) subjects.push_back(peer.get());
+
     const eval::TokenWork work = eval::work_of(*model);
     eval::LimitProbe probe(work.bytes, context.pool());
-    const eval::SpeedResult result =
-        eval::measure_speed(*model, options_, context.pool(), context.progress());
+    const std::vector<eval::SpeedResult> results =
+        eval::measure_speed(subjects, model->info().vocabulary, options_, context.progress());
     probe.again();
     context.end_progress();
-    OrderedJson json = eval::to_json(options_, result);
-    json.update(eval::to_json(work, probe.limits(), result));
+    OrderedJson json = eval::to_json(options_, results.front());
+    json.update(eval::to_json(work, probe.limits(), results.front()));
     eval::add_facts(eval::facts_of(*model), compress::source_name(*checkpoint), context.pool(),
                     json);
-    context.print(table(json, result));
+    if (peer != nullptr) json["peer"] = peer_json(*peer, *peer_file, results);
+    context.print(table(json, results));
     if (kernels_) {
       const std::vector<KernelChoice> choices = all_kernel_choices();
       context.print(to_text(choices));
@@ -73,6 +92,74 @@ class Bench : public Command {
   }
 
  private:
+  /// The GGUF file that the other engine reads.
+  std::unique_ptr<io::Checkpoint> open_peer_file(const io::Checkpoint& checkpoint) {
+    if (peer_model_.empty()) {
+      if (checkpoint.gguf() == nullptr)
+        fail(ErrorKind::invalid_argument,
+             {.code = "USAGE",
+              .item = "--peer-model",
+              .expected = "a GGUF file",
+              .hint = "--peer-model FILE.gguf: the same model for the other engine"},
+             "{} is no GGUF file, so --compare needs --peer-model", model_);
+      peer_model_ = model_;
+    }
+    return io::open_checkpoint(peer_model_);
+  }
+
+  std::unique_ptr<eval::Peer> start_peer(const io::Checkpoint& file, const Context& context) const {
+    if (file.gguf() == nullptr)
+      fail(ErrorKind::invalid_argument,
+           {.code = "USAGE",
+            .item = "--peer-model",
+            .found = peer_model_,
+            .expected = "a GGUF file",
+            .hint = "both engines read GGUF"},
+           "{} is no GGUF file", peer_model_);
+    return eval::start_peer({.name = *peer_,
+                             .python = peer_python_,
+                             .model = peer_model_,
+                             .threads = context.threads(),
+                             .context = std::max(options_.prompt, options_.generated)});
+  }
+
+  /// Type of the other engine's output head: a large part of what a small model costs.
+  static std::string head_type(const io::Checkpoint& file) {
+    const TensorInfo* head = file.tensors().find("output.weight");
+    if (head == nullptr) head = file.tensors().find("token_embd.weight");
+    return head == nullptr ? "none" : std::string(to_string(head->type));
+  }
+
+  static OrderedJson peer_json(const eval::Peer& peer, const io::Checkpoint& file,
+                               const std::vector<eval::SpeedResult>& results) {
+    OrderedJson json = {{"version", peer.version()},
+                        {"system", peer.system()},
+                        {"model", compress::source_name(file)},
+                        {"head_type", head_type(file)}};
+    eval::add_rates(json, "prefill_tokens_per_second", results[1].prefill);
+    eval::add_rates(json, "decode_tokens_per_second", results[1].decode);
+    eval::add_rates(json, "prefill_ratio", eval::ratios(results[0].prefill, results[1].prefill));
+    eval::add_rates(json, "decode_ratio", eval::ratios(results[0].decode, results[1].decode));
+    return json;
+  }
+
+  static std::string peer_text(const OrderedJson& peer) {
+    std::string text =
+        fmt::format("{}, {}, output head {}\n", peer["version"].get<std::string>(),
+                    peer["model"].get<std::string>(), peer["head_type"].get<std::string>());
+    for (const std::string what : {"prefill", "decode"}) {
+      const auto number = [&](const std::string& key) { return peer[what + key].get<double>(); };
+      if (peer[what + "_ratio"].is_null()) continue;
+      text += fmt::format(
+          "  {:<20}{:>10.2f}{:>10.2f}{:>10.2f}   tokens/s; tender is {:.2f} times as fast "
+          "({:.2f} to {:.2f})\n",
+          what, number("_tokens_per_second"), number("_tokens_per_second_min"),
+          number("_tokens_per_second_max"), number("_ratio"), number("_ratio_min"),
+          number("_ratio_max"));
+    }
+    return text;
+  }
+
   static std::string limits_text(const OrderedJson& json) {
     const auto number = [&](const char* key) { return json[key].get<double>(); };
     std::string text;
@@ -92,7 +179,7 @@ class Bench : public Command {
     return text;
   }
 
-  std::string table(const OrderedJson& json, const eval::SpeedResult& result) const {
+  std::string table(const OrderedJson& json, const std::vector<eval::SpeedResult>& results) const {
     std::string text =
         fmt::format("{:<22}{:>10}{:>10}{:>10}   tokens/s\n", "", "median", "min", "max");
     const auto line = [&](const std::string& what, const eval::Rates& rates) {
@@ -100,9 +187,10 @@ class Bench : public Command {
       text += fmt::format("{:<22}{:>10.2f}{:>10.2f}{:>10.2f}\n", what, rates.median(),
                           rates.least(), rates.most());
     };
-    line(fmt::format("prefill, {} tokens", options_.prompt), result.prefill);
-    line(fmt::format("decode, {} tokens", options_.generated), result.decode);
+    line(fmt::format("prefill, {} tokens", options_.prompt), results.front().prefill);
+    line(fmt::format("decode, {} tokens", options_.generated), results.front().decode);
     text += limits_text(json);
+    if (json.contains("peer")) text += peer_text(json["peer"]);
     text += fmt::format("{} ({}), {} threads, {}\n", json["model"]["name"].get<std::string>(),
                         json["method"].get<std::string>(), json["threads"].get<std::size_t>(),
                         json["cpu"].get<std::string>());
@@ -116,6 +204,9 @@ class Bench : public Command {
 
   std::string model_;
   bool kernels_ = false;
+  std::optional<std::string> peer_;
+  std::string peer_model_;
+  std::string peer_python_ = "python3";
   eval::SpeedOptions options_;
   model::RunOptions run_;
 };

@@ -148,7 +148,12 @@ TEST_F(TinyModelTest, ASizeCountsWhatTheCheckpointStores) {
 TEST_F(TinyModelTest, SpeedIsMeasuredAsOftenAsAsked) {
   load({});
   const SpeedOptions options{.prompt = 20, .generated = 3, .repetitions = 4};
-  const auto result = measure_speed(*model_, options, pool_, silent_);
+  const auto speed = [&](const SpeedOptions& of) {
+    const auto subject = subject_of(*model_, of, pool_);
+    SpeedSubject* const subjects[] = {subject.get()};
+    return measure_speed(subjects, model_->info().vocabulary, of, silent_).front();
+  };
+  const auto result = speed(options);
   EXPECT_EQ(result.prefill.values.size(), 4U);
   EXPECT_EQ(result.decode.values.size(), 4U);
   const OrderedJson json = to_json(options, result);
@@ -157,10 +162,47 @@ TEST_F(TinyModelTest, SpeedIsMeasuredAsOftenAsAsked) {
     EXPECT_LE(json[rate + "_min"], json[rate]);
     EXPECT_LE(json[rate], json[rate + "_max"]);
   }
-  const auto only =
-      measure_speed(*model_, {.prompt = 0, .generated = 2, .repetitions = 1}, pool_, silent_);
+  const auto only = speed({.prompt = 0, .generated = 2, .repetitions = 1});
   EXPECT_TRUE(only.prefill.values.empty());
   EXPECT_TRUE(to_json({}, only)["prefill_tokens_per_second"].is_null());
+}
+
+/// Notes what it was asked, and takes as long as it is told.
+class FakeSubject : public SpeedSubject {
+ public:
+  FakeSubject(double seconds, std::string name, std::string& log)
+      : seconds_(seconds), name_(std::move(name)), log_(log) {}
+  double prefill(std::span<const model::TokenId> prompt) override {
+    prompts.emplace_back(prompt.begin(), prompt.end());
+    log_ += name_ + "p ";
+    return seconds_ * static_cast<double>(prompts.size());
+  }
+  double decode(model::TokenId, std::size_t) override {
+    log_ += name_ + "d ";
+    return seconds_;
+  }
+  std::vector<std::vector<model::TokenId>> prompts;
+
+ private:
+  double seconds_;
+  std::string name_;
+  std::string& log_;
+};
+
+TEST(MeasureSpeed, TakesTurnsWithFreshPromptsAndRatiosAreRunByRun) {
+  std::string log;
+  FakeSubject a(1, "a", log), b(2, "b", log);
+  SpeedSubject* const subjects[] = {&a, &b};
+  Progress silent;
+  const SpeedOptions options{.prompt = 8, .generated = 4, .repetitions = 2};
+  const auto results = measure_speed(subjects, 1000, options, silent);
+  EXPECT_EQ(log, "ap ad bp bd ap ad bp bd ap ad bp bd ");
+  EXPECT_EQ(results[0].prefill.values, (std::vector<double>{8.0 / 2, 8.0 / 3}));
+  EXPECT_EQ(results[1].prefill.values, (std::vector<double>{8.0 / 4, 8.0 / 6}));
+  EXPECT_EQ(ratios(results[0].prefill, results[1].prefill).values, (std::vector<double>{2, 2}));
+  EXPECT_EQ(ratios(results[0].decode, results[1].decode).values, (std::vector<double>{2, 2}));
+  EXPECT_NE(a.prompts[0], a.prompts[1]);
+  EXPECT_NE(a.prompts[1], b.prompts[1]);
 }
 
 TEST_F(TinyModelTest, FactsNameMethodAndKernelsByKindOfSite) {

@@ -18,7 +18,7 @@ constexpr std::size_t kPrefillBatch =
     512;  // tokens of one pass, so that long prompts need no more memory
 
 /// A sequence and the buffers of a run.
-class Runner {
+class Runner : public SpeedSubject {
  public:
   Runner(const model::Model& model, std::size_t context, ThreadPool& pool)
       : model_(model),
@@ -26,8 +26,7 @@ class Runner {
         sequence_(model.sequence(context)),
         logits_(1, model.info().vocabulary) {}
 
-  /// Seconds from nothing to the logits after the last token.
-  double prefill(std::span<const model::TokenId> prompt) {
+  double prefill(std::span<const model::TokenId> prompt) override {
     const auto start = Clock::now();
     sequence_->truncate(0);
     for (std::size_t begin = 0; begin < prompt.size(); begin += kPrefillBatch)
@@ -36,8 +35,7 @@ class Runner {
     return since(start);
   }
 
-  /// Seconds for so many tokens after `first`, each the likeliest.
-  double decode(model::TokenId first, std::size_t tokens) {
+  double decode(model::TokenId first, std::size_t tokens) override {
     sequence_->truncate(0);
     model::TokenId token = first;
     const auto start = Clock::now();
@@ -66,14 +64,14 @@ class Runner {
   Matrix logits_;
 };
 
+}  // namespace
+
 void add_rates(OrderedJson& json, const std::string& name, const Rates& rates) {
   const bool any = !rates.values.empty();
   json[name] = any ? OrderedJson(rates.median()) : OrderedJson();
   json[name + "_min"] = any ? OrderedJson(rates.least()) : OrderedJson();
   json[name + "_max"] = any ? OrderedJson(rates.most()) : OrderedJson();
 }
-
-}  // namespace
 
 double Rates::median() const {
   require(!values.empty(), "a rate was measured");
@@ -94,28 +92,42 @@ void validate(const SpeedOptions& options) {
          options.prompt, options.generated, options.repetitions, kMost);
 }
 
-SpeedResult measure_speed(const model::Model& model, const SpeedOptions& options, ThreadPool& pool,
-                          Progress& progress) {
+std::unique_ptr<SpeedSubject> subject_of(const model::Model& model, const SpeedOptions& options,
+                                         ThreadPool& pool) {
+  const std::size_t context = std::max({std::size_t{1}, options.prompt, options.generated});
+  return std::make_unique<Runner>(model, context, pool);
+}
+
+std::vector<SpeedResult> measure_speed(std::span<SpeedSubject* const> subjects,
+                                       std::size_t vocabulary, const SpeedOptions& options,
+                                       Progress& progress) {
   validate(options);
   Rng rng(options.seed, "bench prompt");
-  std::vector<model::TokenId> prompt(std::max<std::size_t>(1, options.prompt));
-  for (model::TokenId& token : prompt)
-    token = static_cast<model::TokenId>(rng.below(model.info().vocabulary));
-  Runner runner(model, std::max(prompt.size(), options.generated), pool);
-
-  SpeedResult result;
+  const auto draw = [&] { return static_cast<model::TokenId>(rng.below(vocabulary)); };
+  std::vector<SpeedResult> results(subjects.size());
   for (std::size_t run = 0; run <= options.repetitions; ++run) {  // the first one warms up
-    if (progress.cancelled()) fail(ErrorKind::io, {.code = "CANCELLED"}, "cancelled");
-    const double prefill = options.prompt > 0 ? runner.prefill(prompt) : 0;
-    const double decode =
-        options.generated > 0 ? runner.decode(prompt.front(), options.generated) : 0;
+    std::vector<model::TokenId> prompt(options.prompt);
+    for (std::size_t s = 0; s < subjects.size(); ++s) {
+      if (progress.cancelled()) fail(ErrorKind::io, {.code = "CANCELLED"}, "cancelled");
+      std::ranges::generate(prompt, draw);
+      const double prefill = options.prompt > 0 ? subjects[s]->prefill(prompt) : 0;
+      const double decode =
+          options.generated > 0 ? subjects[s]->decode(draw(), options.generated) : 0;
+      if (run == 0) continue;
+      if (options.prompt > 0)
+        results[s].prefill.values.push_back(static_cast<double>(options.prompt) / prefill);
+      if (options.generated > 0)
+        results[s].decode.values.push_back(static_cast<double>(options.generated) / decode);
+    }
     progress.update(run + 1, options.repetitions + 1, run == 0 ? "warm-up" : "measuring");
-    if (run == 0) continue;
-    if (options.prompt > 0)
-      result.prefill.values.push_back(static_cast<double>(options.prompt) / prefill);
-    if (options.generated > 0)
-      result.decode.values.push_back(static_cast<double>(options.generated) / decode);
   }
+  return results;
+}
+
+Rates ratios(const Rates& first, const Rates& second) {
+  Rates result;
+  for (std::size_t i = 0; i < std::min(first.values.size(), second.values.size()); ++i)
+    result.values.push_back(first.values[i] / second.values[i]);
   return result;
 }
 

@@ -1,8 +1,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "io/test_files.h"
 #include "tests/support/run_program.h"
 #include "tests/support/test_support.h"
 #include "tests/support/tiny_model.h"
@@ -12,6 +14,12 @@ namespace {
 
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
+
+void expect(const Finished& finished, int exit_code, const std::string& code) {
+  EXPECT_EQ(finished.exit_code, exit_code) << finished.err;
+  EXPECT_THAT(finished.err, HasSubstr("error " + code + ":"));
+  EXPECT_EQ(finished.out, "");
+}
 
 class EvalCommandTest : public ::testing::Test {
  protected:
@@ -68,11 +76,6 @@ TEST_F(EvalCommandTest, TheValueIsTheSameForAnyThreadsAndInstructionSet) {
 }
 
 TEST_F(EvalCommandTest, WrongCommandLinesEndWithTwoAndWrongTextsWithOne) {
-  const auto expect = [](const Finished& finished, int exit_code, const std::string& code) {
-    EXPECT_EQ(finished.exit_code, exit_code) << finished.err;
-    EXPECT_THAT(finished.err, HasSubstr("error " + code + ":"));
-    EXPECT_EQ(finished.out, "");
-  };
   expect(eval({"--protocol", "mine"}), 2, "PROTOCOL_UNKNOWN");
   expect(eval({"--join", "glue"}), 2, "JOIN_UNKNOWN");
   expect(eval({"--seqlen", "1"}), 2, "SEQLEN");
@@ -120,6 +123,48 @@ TEST_F(EvalCommandTest, BenchHoldsItsRatesAgainstWhatTheMachineDoes) {
   EXPECT_FALSE(both["all_kernels"].empty());
   EXPECT_TRUE(bench({"-p", "0", "-n", "1"})["prefill_gops"].is_null());
   EXPECT_TRUE(bench({"-p", "4", "-n", "0"})["decode_share_of_probe"].is_null());
+}
+
+/// An engine that takes half a second for everything.
+void write_peer(const std::filesystem::path& path) {
+  write_text(path,
+             "#!/bin/sh\necho '{\"version\":\"fake 1\",\"system\":\"none\"}'\n"
+             "while read -r line; do echo '{\"seconds\":0.5}'; done\n");
+  std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+}
+
+TEST_F(EvalCommandTest, BenchComparesWithAnotherEngineRunByRun) {
+  write_peer(folder_ / "python");
+  io::testing::GgufFile gguf = io::testing::gguf_file();
+  gguf.floats("token_embd.weight", {4, 2}, std::vector<float>(8, 1.0F));
+  write_text(folder_ / "peer.gguf", gguf.bytes());
+  const auto bench = [&](std::vector<std::string> more) {
+    std::vector<std::string> arguments = {
+        "bench", folder_ / "tiny", "-p", "8", "-n", "4", "-r", "2", "-t", "1"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_tender(arguments);
+  };
+  const auto finished = bench({"--compare", "llama.cpp", "--peer-model", folder_ / "peer.gguf",
+                               "--peer-python", folder_ / "python", "--json"});
+  ASSERT_EQ(finished.exit_code, 0) << finished.err;
+  const Json json = Json::parse(finished.out), peer = json["peer"];
+  EXPECT_EQ(peer["version"], "fake 1");
+  EXPECT_EQ(peer["head_type"], "F32");
+  EXPECT_EQ(peer["prefill_tokens_per_second"], 16.0);
+  EXPECT_EQ(peer["decode_tokens_per_second"], 8.0);
+  EXPECT_GT(peer["prefill_ratio"], 0.0);
+  EXPECT_LE(peer["decode_ratio_min"], peer["decode_ratio"]);
+
+  expect(bench({"--compare", "vllm", "--peer-model", folder_ / "peer.gguf"}), 2, "PEER_UNKNOWN");
+  expect(bench({"--compare", "llama.cpp"}), 2, "USAGE");
+  expect(bench({"--compare", "llama.cpp", "--peer-model", folder_ / "tiny"}), 2, "USAGE");
+  expect(bench({"--compare", "llama.cpp", "--peer-model", folder_ / "peer.gguf", "--peer-python",
+                folder_ / "none"}),
+         1, "CHILD_START");
+  write_text(folder_ / "python", "#!/bin/sh\necho no such package >&2\nexit 1\n");
+  expect(bench({"--compare", "openvino", "--peer-model", folder_ / "peer.gguf", "--peer-python",
+                folder_ / "python"}),
+         1, "CHILD_ENDED");
 }
 
 TEST_F(EvalCommandTest, SignatureNamesEveryMethodOnce) {

@@ -1,0 +1,116 @@
+#include "base/child_process.h"
+
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+#include "base/error.h"
+
+extern char** environ;
+
+namespace tender {
+namespace {
+
+constexpr std::size_t kTail = 1000;  ///< bytes of standard error that are looked at
+
+/// The last line that is not empty: what programs end with when they fail.
+std::string last_line_of(int file) {
+  const off_t size = lseek(file, 0, SEEK_END);
+  if (size <= 0) return {};
+  std::string text(std::min(kTail, static_cast<std::size_t>(size)), '\0');
+  const ssize_t got = pread(file, text.data(), text.size(), size - static_cast<off_t>(text.size()));
+  text.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
+  text.resize(text.find_last_not_of("\n\r ") + 1);
+  return text.substr(text.find_last_of('\n') + 1);
+}
+
+}  // namespace
+
+ChildProcess::ChildProcess(const std::vector<std::string>& arguments) : name_(arguments.front()) {
+  int ends[2] = {-1, -1};
+  const bool opened = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0;
+  errors_ = memfd_create("errors of a child", MFD_CLOEXEC);
+  std::vector<char*> argv;
+  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+  argv.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  for (const int standard : {STDIN_FILENO, STDOUT_FILENO})
+    posix_spawn_file_actions_adddup2(&actions, ends[1], standard);
+  posix_spawn_file_actions_adddup2(&actions, errors_, STDERR_FILENO);
+  pid_t process = -1;
+  const int problem = opened && errors_ >= 0 ? posix_spawnp(&process, argv.front(), &actions,
+                                                            nullptr, argv.data(), environ)
+                                             : errno;
+  posix_spawn_file_actions_destroy(&actions);
+  if (ends[1] >= 0) close(ends[1]);
+  socket_ = ends[0];
+  if (problem != 0) {
+    if (socket_ >= 0) close(socket_);
+    if (errors_ >= 0) close(errors_);
+    fail(ErrorKind::io,
+         {.code = "CHILD_START",
+          .item = name_,
+          .found = std::strerror(problem),
+          .hint = "is it installed, and in PATH?"},
+         "{} cannot be started: {}", quote(name_), std::strerror(problem));
+  }
+  process_ = process;
+}
+
+ChildProcess::~ChildProcess() {
+  close(socket_);
+  if (process_ > 0) {
+    kill(process_, SIGKILL);
+    waitpid(process_, nullptr, 0);
+  }
+  close(errors_);
+}
+
+void ChildProcess::write_line(std::string_view line) {
+  const std::string text = std::string(line) + "\n";
+  for (std::size_t at = 0; at < text.size();) {
+    const ssize_t sent = send(socket_, text.data() + at, text.size() - at, MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent <= 0) ended();
+    at += static_cast<std::size_t>(sent);
+  }
+}
+
+std::string ChildProcess::read_line() {
+  for (;;) {
+    if (const std::size_t end = buffer_.find('\n'); end != std::string::npos) {
+      std::string line = buffer_.substr(0, end);
+      buffer_.erase(0, end + 1);
+      return line;
+    }
+    char bytes[4096];
+    const ssize_t got = recv(socket_, bytes, sizeof bytes, 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) ended();
+    buffer_.append(bytes, static_cast<std::size_t>(got));
+  }
+}
+
+void ChildProcess::ended() {
+  int status = 0;
+  if (process_ > 0) waitpid(process_, &status, 0);
+  process_ = -1;
+  const std::string how = WIFSIGNALED(status) ? "signal " + std::to_string(WTERMSIG(status))
+                                              : "status " + std::to_string(WEXITSTATUS(status));
+  fail(ErrorKind::io,
+       {.code = "CHILD_ENDED",
+        .item = name_,
+        .found = how,
+        .hint = "run it by hand to see all that it says"},
+       "{} ended with {}; the last it said: {}", quote(name_), how, quote(last_line_of(errors_)));
+}
+
+}  // namespace tender

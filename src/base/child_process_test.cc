@@ -1,0 +1,62 @@
+#include "base/child_process.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+
+namespace tender {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(ChildProcess, AnswersLinesWithLinesHoweverLong) {
+  ChildProcess child({"sh", "-c", "while read -r line; do echo \"got $line\"; done"});
+  child.write_line("one");
+  child.write_line("two");
+  EXPECT_EQ(child.read_line(), "got one");
+  EXPECT_EQ(child.read_line(), "got two");
+  const std::string wide(20'000, 'x');
+  child.write_line(wide);
+  EXPECT_EQ(child.read_line(), "got " + wide);
+}
+
+TEST(ChildProcess, OneThatEndsIsAnErrorWithWhatItSaid) {
+  ChildProcess child({"sh", "-c", "echo last words >&2; exit 3"});
+  try {
+    child.read_line();
+    FAIL() << "it answered";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.details().code, "CHILD_ENDED");
+    EXPECT_THAT(error.what(), HasSubstr("status 3"));
+    EXPECT_THAT(error.what(), HasSubstr("last words"));
+  }
+}
+
+TEST(ChildProcess, WritingToOneThatEndedIsAnErrorAndNoSignal) {
+  ChildProcess child({"sh", "-c", "kill -9 $$"});
+  try {
+    for (;;) child.write_line("anybody there?");
+  } catch (const Error& error) {
+    EXPECT_EQ(error.details().code, "CHILD_ENDED");
+    EXPECT_THAT(error.what(), HasSubstr("signal 9"));
+  }
+}
+
+TEST(ChildProcess, AProgramThatIsNotThereIsNamed) {
+  try {
+    ChildProcess child({"no-such-program-anywhere"});
+    FAIL() << "it started";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.details().code, "CHILD_START");
+    EXPECT_THAT(error.what(), HasSubstr("no-such-program-anywhere"));
+  }
+}
+
+TEST(ChildProcess, OneThatDoesNotListenEndsWithItsOwner) {
+  { const ChildProcess child({"sleep", "1000"}); }
+  SUCCEED();
+}
+
+}  // namespace
+}  // namespace tender
