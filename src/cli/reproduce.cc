@@ -12,6 +12,7 @@
 #include "cli/command.h"
 #include "cli/eval_text.h"
 #include "eval/model_facts.h"
+#include "evidence/presentation.h"
 #include "evidence/runner.h"
 
 namespace tender::cli {
@@ -52,7 +53,8 @@ class Reproduce : public Command {
                    "Directory for quantized models and results; a second run uses them")
         ->capture_default_str();
     app.add_option("--plot", plot_, "Write the plot, an SVG file (for experiments that have one)");
-    app.add_flag("--force", force_, "Replace a plot that exists");
+    app.add_option("--markdown", markdown_, "Write the tables as Markdown");
+    app.add_flag("--force", force_, "Replace a plot or Markdown file that exists");
     app.footer(
         "Example: tender reproduce ablation model.gguf --text wiki=wiki.test.raw "
         "--calibration c4.jsonl --samples 64 --calibration-seqlen 512\n"
@@ -76,18 +78,22 @@ class Reproduce : public Command {
     evidence::validate(request_);
     const Overwrite overwrite = force_ ? Overwrite::replace : Overwrite::refuse;
     if (plot_) check_plot(overwrite);
+    if (markdown_) check_writable(*markdown_, overwrite);
     const InterruptGuard guard;
     OrderedJson document =
         evidence::reproduce(request_, host_isa(), context.pool(), context.progress());
     context.end_progress();
     context.print(evidence::tables_text(document));
-    if (plot_) {
-      OutputFile file(*plot_, overwrite);
-      file.write(evidence::svg(std::string(request_.experiment->summary),
-                               evidence::panels_of(*request_.experiment, document)));
+    const auto write = [&](const std::string& path, const std::string& content) {
+      OutputFile file(path, overwrite);
+      file.write(content);
       file.commit();
-      context.print(fmt::format("plot: {}\n", *plot_));
-    }
+      context.print(fmt::format("written: {}\n", path));
+    };
+    if (plot_)
+      write(*plot_, evidence::svg(std::string(request_.experiment->summary),
+                                  evidence::panels_of(*request_.experiment, document)));
+    if (markdown_) write(*markdown_, evidence::tables_markdown(document));
     document.update(eval::machine_facts(context.pool()));
     context.emit(document);
   }
@@ -111,6 +117,7 @@ class Reproduce : public Command {
   std::string calibration_;
   std::string work_ = "reproduce-work";
   std::optional<std::string> plot_;
+  std::optional<std::string> markdown_;
   bool force_ = false;
   MemoryOption memory_;
   evidence::ReproduceRequest request_;

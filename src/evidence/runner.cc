@@ -154,15 +154,33 @@ class ModelRun {
     std::vector<std::size_t> wanted;
     for (std::size_t i = 0; i < recipes_.size(); ++i)
       if (!fs::exists(result_place(recipes_[i], plan))) wanted.push_back(i);
-    while (!wanted.empty()) compare_some(wanted, plan, text);
+    std::size_t most = at_once();
+    while (!wanted.empty()) {
+      const std::size_t count = std::min(most, wanted.size());
+      try {
+        compare_some(std::span(wanted).first(count), plan, text);
+      } catch (const Error& error) {
+        if (error.code() != "LOGITS_NAN") throw;
+        if (count > 1) {  // one of these; the others have numbers
+          most = 1;
+          continue;
+        }
+        keep_failure(recipes_[wanted.front()], plan, error);
+      }
+      wanted.erase(wanted.begin(), wanted.begin() + static_cast<std::ptrdiff_t>(count));
+    }
     for (std::size_t i = 0; i < recipes_.size(); ++i) {
       const fs::path place = result_place(recipes_[i], plan);
       OrderedJson result = OrderedJson::parse(read_file(place));
+      OrderedJson& row = table["rows"][i];
+      if (result.contains("failed")) {
+        row["texts"][text.name] = result;
+        continue;
+      }
       table["base"][text.name] = result.at("base");
       if (const auto printed =
               published(request_.experiment->name, info_, seqlen, text.name, "float"))
         table["base"][text.name]["published"] = *printed;
-      OrderedJson& row = table["rows"][i];
       row.update(result.at("size"));
       row["texts"][text.name] = result.at("agreement");
       if (const auto printed =
@@ -195,10 +213,23 @@ class ModelRun {
     return whole > 0 ? whole : std::max<std::size_t>(1, fit(false));
   }
 
-  /// Compares the first models that are wanted and keeps their results.
-  void compare_some(std::vector<std::size_t>& wanted, const eval::PerplexityPlan& plan,
+  void keep_failure(const Recipe& recipe, const eval::PerplexityPlan& plan, const Error& error) {
+    progress_.note(fmt::format("{} {}: {}", recipe.variant->group, recipe.variant->name,
+                               std::string_view(error.what())));
+    write_result(recipe, plan, {{"failed", error.code()}});
+  }
+
+  void write_result(const Recipe& recipe, const eval::PerplexityPlan& plan,
+                    const OrderedJson& json) const {
+    OutputFile file(result_place(recipe, plan), Overwrite::replace);
+    file.write(to_text(json, 2) + "\n");
+    file.commit();
+  }
+
+  /// Compares these models with the base and keeps their results.
+  void compare_some(std::span<const std::size_t> wanted, const eval::PerplexityPlan& plan,
                     const NamedText& text) {
-    const std::size_t count = std::min(at_once(), wanted.size());
+    const std::size_t count = wanted.size();
     std::vector<std::unique_ptr<io::Checkpoint>> owned;
     std::vector<const io::Checkpoint*> checkpoints = {checkpoint_.get()};
     for (std::size_t m = 0; m < count; ++m) {
@@ -211,8 +242,7 @@ class ModelRun {
       const Variant& variant = *recipes_[wanted[m]].variant;
       named.push_back({variant.group + " " + variant.name, models[1 + m].get()});
     }
-    progress_.note(
-        fmt::format("evaluating {} of {} models on {}", named.size(), wanted.size(), text.name));
+    progress_.note(fmt::format("evaluating {} models on {}", named.size(), text.name));
     const eval::ComparisonResult result =
         eval::run_comparison({"float", models.front().get()}, named, plan, pool_, progress_);
     if (result.interrupted)
@@ -227,11 +257,8 @@ class ModelRun {
       json["size"].erase("file_bytes");  // reports are among the files, and hold times
       json["agreement"]["windows"] = result.windows;
       json["agreement"]["scored_tokens"] = result.scored_tokens;
-      OutputFile file(result_place(recipes_[wanted[m]], plan), Overwrite::replace);
-      file.write(to_text(json, 2) + "\n");
-      file.commit();
+      write_result(recipes_[wanted[m]], plan, json);
     }
-    wanted.erase(wanted.begin(), wanted.begin() + static_cast<std::ptrdiff_t>(named.size()));
   }
 
   const ReproduceRequest& request_;
@@ -246,10 +273,6 @@ class ModelRun {
   std::map<std::string, std::string> signatures_;  ///< method → what it computes
   std::vector<Recipe> recipes_;
 };
-
-std::string number(double value) {
-  return value >= 1e4 ? fmt::format("{:.2e}", value) : fmt::format("{:.4g}", value);
-}
 
 void make_directories(const fs::path& work) {
   for (const char* part : {"models", "results"}) {
@@ -314,76 +337,6 @@ OrderedJson reproduce(const ReproduceRequest& request, Isa isa, ThreadPool& pool
   }
   document["missing"] = missing;
   return document;
-}
-
-std::string tables_text(const OrderedJson& document) {
-  std::string out;
-  for (const OrderedJson& table : document.at("tables")) {
-    out +=
-        fmt::format("{}, windows of {} tokens, protocol {}\n", table.at("model").get<std::string>(),
-                    table.at("seqlen").dump(), document.at("protocol").get<std::string>());
-    std::string head = fmt::format("{:<22}{:<44}{:>8}{:>8}", "", "", "W bits", "A bits");
-    for (const auto& base : table.at("base").items())
-      head += fmt::format("{:>12}{:>20}{:>10}{:>10}", base.key(), "excess %", "KL", "paper");
-    out += head + "\n" + fmt::format("{:<22}{:<44}{:>8}{:>8}", "", "float", "", "");
-    const auto paper = [](const OrderedJson& cell) {
-      return cell.contains("published") ? number(cell.at("published").get<double>())
-                                        : std::string();
-    };
-    for (const auto& base : table.at("base").items())
-      out += fmt::format("{:>12}{:>20}{:>10}{:>10}",
-                         number(base.value().at("perplexity").at("value").get<double>()), "", "",
-                         paper(base.value()));
-    out += "\n";
-    for (const OrderedJson& row : table.at("rows")) {
-      out += fmt::format("{:<22}{:<44}{:>8.3f}{:>8.2f}", row.at("group").get<std::string>(),
-                         row.at("name").get<std::string>(), row.at("bits_per_weight").get<double>(),
-                         row.at("bits_per_activation").get<double>());
-      for (const auto& base : table.at("base").items()) {
-        const OrderedJson& cell = row.at("texts").at(base.key());
-        const OrderedJson& excess = cell.at("excess_percent");
-        const std::string error = excess.at("error").is_null()
-                                      ? std::string()
-                                      : " ± " + number(excess.at("error").get<double>());
-        out += fmt::format("{:>12}{:>20}{:>10.4f}{:>10}",
-                           number(cell.at("perplexity").at("value").get<double>()),
-                           number(excess.at("value").get<double>()) + error,
-                           cell.at("kl_divergence").at("value").get<double>(), paper(cell));
-      }
-      const auto remark = row.at("remark").get<std::string>();
-      out += (remark.empty() ? "" : "  " + remark) + "\n";
-    }
-    out += "\n";
-  }
-  if (!document.at("missing").empty())
-    out += fmt::format("left out, not in this build: {}\n", document.at("missing").dump());
-  return out;
-}
-
-std::vector<Panel> panels_of(const Experiment& experiment, const OrderedJson& document) {
-  std::vector<Panel> panels;
-  for (const OrderedJson& table : document.at("tables"))
-    for (const auto& base : table.at("base").items()) {
-      std::map<std::string, Panel> by_label;
-      for (const Axis& axis : experiment.plot) {
-        Curve curve{axis.group.substr(0, axis.group.find(',')), {}};
-        for (const OrderedJson& row : table.at("rows"))
-          if (row.at("group") == axis.group)
-            curve.points.push_back(
-                {row.at("x").get<double>(),
-                 row.at("texts").at(base.key()).at("perplexity").at("value").get<double>()});
-        Panel& panel = by_label[axis.label];
-        panel.title = fmt::format("{}, {}, {} tokens", table.at("model").get<std::string>(),
-                                  base.key(), table.at("seqlen").dump());
-        panel.x_label = axis.label;
-        panel.y_label = "perplexity";
-        panel.log_x = axis.label == "rows of a chunk";
-        panel.base = base.value().at("perplexity").at("value").get<double>();
-        panel.curves.push_back(std::move(curve));
-      }
-      for (auto& [label, panel] : by_label) panels.push_back(std::move(panel));
-    }
-  return panels;
 }
 
 }  // namespace tender::evidence

@@ -13,7 +13,6 @@
 #include "base/thread_pool.h"
 #include "compress/calibration_text.h"
 #include "evidence/experiment.h"
-#include "evidence/plot.h"
 
 namespace tender::evidence {
 
@@ -46,17 +45,13 @@ struct ReproduceRequest {
 ///
 /// @return {"experiment", "protocol", "calibration", "limit", "tables": [{"model", "seqlen",
 /// "base": {text: …}, "rows": [{"group", "name", "method", "options", "remark", "bits_per_weight",
-/// "bits_per_activation", "texts": {text: {…Agreement, "published"}}}]}], "missing"}
+/// "bits_per_activation", "texts": {text: {…Agreement, "published"}}}]}], "missing"}. A model that
+/// gives no numbers has {"failed": code} for that text.
 /// @throws Error of quantize() and run_comparison(); CANCELLED
 OrderedJson reproduce(const ReproduceRequest& request, Isa isa, ThreadPool& pool,
                       Progress& progress);
 
 /// Refuses what is wrong with a request before any file is read. @throws Error invalid_argument
 void validate(const ReproduceRequest& request);
-
-/// The tables of such a document for people.
-std::string tables_text(const OrderedJson& document);
-/// Its plot: a panel for each text and kind of axis. Empty where the experiment has none.
-std::vector<Panel> panels_of(const Experiment& experiment, const OrderedJson& document);
 
 }  // namespace tender::evidence

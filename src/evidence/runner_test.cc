@@ -2,10 +2,16 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/error.h"
+#include "base/mapped_file.h"
+#include "evidence/presentation.h"
 #include "quant/registry.h"
 #include "tests/support/test_support.h"
 #include "tests/support/tiny_model.h"
@@ -27,6 +33,20 @@ class Watch : public Progress {
   std::string stop_at;
   bool stopped = false;
 };
+
+/// Puts a NaN into the last norm of a directory, and takes away what would tell.
+void spoil(const fs::path& model) {
+  fs::remove(model / "tender_report.json");
+  const std::string file = read_file(model / "model.safetensors");
+  std::uint64_t header = 0;
+  std::memcpy(&header, file.data(), sizeof header);
+  const Json entry = Json::parse(file.substr(8, header)).at("model.norm.weight");
+  std::fstream stream(model / "model.safetensors", std::ios::in | std::ios::out);
+  stream.seekp(static_cast<std::streamoff>(8 + header) +
+               entry.at("data_offsets")[0].get<std::streamoff>());
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  stream.write(reinterpret_cast<const char*>(&nan), sizeof nan);
+}
 
 class ReproduceTest : public ::testing::Test {
  protected:
@@ -82,6 +102,30 @@ TEST_F(ReproduceTest, EveryRowHasItsBitsAndItsPairedExcessBesideTheBase) {
   const std::string text = tables_text(document);
   for (const char* word : {"RTN", "Tender", "float", "as published", "magic"})
     EXPECT_NE(text.find(word), std::string::npos) << word;
+  const std::string markdown = tables_markdown(document);
+  EXPECT_NE(markdown.find("| INT8 | RTN |"), std::string::npos) << markdown;
+  EXPECT_EQ(std::ranges::count(markdown, '\n'), 9) << "title, head, rule, base, two rows, missing";
+}
+
+// A model whose logits are no numbers is a row that says so, and the others keep theirs.
+TEST_F(ReproduceTest, AModelWithoutNumbersIsNamedAndTheOthersAreMeasured) {
+  run();
+  spoil(*fs::directory_iterator(request_.work / "models"));
+  fs::remove_all(request_.work / "results");
+  const OrderedJson document = run();
+  std::size_t failed = 0;
+  for (const OrderedJson& row : document.at("tables")[0].at("rows")) {
+    const OrderedJson& cell = row.at("texts").at("wiki");
+    if (cell.contains("failed")) {
+      EXPECT_EQ(cell.at("failed"), "LOGITS_NAN");
+      ++failed;
+    } else {
+      EXPECT_EQ(cell.at("windows"), 3);
+    }
+  }
+  EXPECT_EQ(failed, 1U);
+  EXPECT_NE(tables_text(document).find("LOGITS_NAN"), std::string::npos);
+  EXPECT_EQ(run(), document);
 }
 
 TEST_F(ReproduceTest, ASecondRunUsesWhatTheFirstHasMade) {

@@ -50,8 +50,10 @@ class ReproduceCommandTest : public ::testing::Test {
 };
 
 TEST_F(ReproduceCommandTest, JsonHoldsEveryRowOfTheTableAndWhatItCost) {
-  const Finished finished = reproduce("tender-table1", {"--json"});
+  const Finished finished =
+      reproduce("tender-table1", {"--json", "--markdown", folder_ / "table.md"});
   ASSERT_EQ(finished.exit_code, 0) << finished.err;
+  EXPECT_THAT(read_text(folder_ / "table.md"), HasSubstr("| INT8 | per tensor | "));
   const Json json = Json::parse(finished.out);
   for (const char* key :
        {"version", "experiment", "protocol", "calibration", "tables", "missing", "threads", "cpu"})
@@ -68,6 +70,8 @@ TEST_F(ReproduceCommandTest, JsonHoldsEveryRowOfTheTableAndWhatItCost) {
 
 TEST_F(ReproduceCommandTest, WhatIsWrongOnTheCommandLineEndsWithTwo) {
   expect_refused(reproduce("alchemy"), 2, "EXPERIMENT_UNKNOWN");
+  write_text(folder_ / "there.md", "mine");
+  expect_refused(reproduce("tender-table1", {"--markdown", folder_ / "there.md"}), 1, "IO_EXISTS");
   expect_refused(reproduce("tender-table1", {"--plot", folder_ / "plot.svg"}), 2, "USAGE");
   expect_refused(reproduce("tender-table1", {"--text", "nameless"}), 2, "USAGE");
   expect_refused(reproduce("tender-table1", {"--protocol", "psychic"}), 2, "PROTOCOL_UNKNOWN");
