@@ -54,6 +54,8 @@ void scalar_words(const GemmI8Job& job, std::size_t begin, std::size_t end) {
 
 constexpr std::array kGrouped = {
 #if defined(__x86_64__)
+    GemmI8Kernel{"amx", Isa::avx2 | Isa::avx512 | Isa::vnni | Isa::amx, CodeWidth::bytes, true,
+                 isa::gemm_i8_amx},
     GemmI8Kernel{"vnni", Isa::avx2 | Isa::avx512 | Isa::vnni, CodeWidth::bytes, true,
                  isa::gemm_i8_vnni},
     GemmI8Kernel{"avx512", Isa::avx2 | Isa::avx512, CodeWidth::words, false, isa::gemm_i16_avx512},

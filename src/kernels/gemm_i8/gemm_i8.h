@@ -111,6 +111,7 @@ std::span<const GemmI8Kernel> gemm_i8_kernels();
 std::span<const GemmI8Kernel> gemm_i16_kernels();
 
 namespace isa {
+void gemm_i8_amx(const GemmI8Job& job, std::size_t begin, std::size_t end);
 void gemm_i8_vnni(const GemmI8Job& job, std::size_t begin, std::size_t end);
 void gemm_i16_vnni(const GemmI8Job& job, std::size_t begin, std::size_t end);
 void gemm_i16_avx512(const GemmI8Job& job, std::size_t begin, std::size_t end);

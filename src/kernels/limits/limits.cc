@@ -17,6 +17,8 @@ double since(Clock::time_point start) {
 
 #if defined(__x86_64__)
 constexpr std::array kProbes = {
+    PeakProbe{"tdpbusd", Isa::avx2 | Isa::avx512 | Isa::vnni | Isa::amx,
+              std::size_t{6} * 16 * 16 * 64 * 2, isa::peak_amx},
     PeakProbe{"vpdpbusd zmm", Isa::avx2 | Isa::avx512 | Isa::vnni, std::size_t{48} * 128,
               isa::peak_vnni},
     PeakProbe{"vpdpbusd ymm", Isa::avx2 | Isa::avxvnni, std::size_t{48} * 64, isa::peak_avxvnni},

@@ -35,6 +35,7 @@ struct PeakProbe {
 std::span<const PeakProbe> peak_probes();
 
 namespace isa {
+void peak_amx(std::size_t turns);
 void peak_vnni(std::size_t turns);
 void peak_avxvnni(std::size_t turns);
 void peak_avx2(std::size_t turns);
