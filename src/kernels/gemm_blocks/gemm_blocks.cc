@@ -136,10 +136,19 @@ void round_scalar(const float* x, std::size_t in, int qmax, std::int8_t* codes, 
 }
 
 constexpr std::array kGemm = {
+#if defined(__x86_64__)
+    GemmBlocksKernel{"vnni", Isa::avx2 | Isa::avx512 | Isa::vnni, isa::gemm_blocks_vnni},
+    GemmBlocksKernel{"avxvnni", Isa::avx2 | Isa::avxvnni, isa::gemm_blocks_avxvnni},
+    GemmBlocksKernel{"avx2", Isa::avx2, isa::gemm_blocks_avx2},
+#endif
     GemmBlocksKernel{"scalar", Isa::scalar, run_scalar},
 };
 
 constexpr std::array kRound = {
+#if defined(__x86_64__)
+    RoundBlocksKernel{"avx512", Isa::avx2 | Isa::avx512, isa::round_blocks_avx512},
+    RoundBlocksKernel{"avx2", Isa::avx2, isa::round_blocks_avx2},
+#endif
     RoundBlocksKernel{"scalar", Isa::scalar, round_scalar},
 };
 

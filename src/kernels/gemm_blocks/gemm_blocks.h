@@ -142,4 +142,14 @@ struct RoundBlocksKernel {
 /// Best first, the scalar one last.
 std::span<const RoundBlocksKernel> round_blocks_kernels();
 
+namespace isa {
+void gemm_blocks_vnni(const GemmBlocksJob& job, std::size_t begin, std::size_t end);
+void gemm_blocks_avxvnni(const GemmBlocksJob& job, std::size_t begin, std::size_t end);
+void gemm_blocks_avx2(const GemmBlocksJob& job, std::size_t begin, std::size_t end);
+void round_blocks_avx512(const float* x, std::size_t in, int qmax, std::int8_t* codes, float* steps,
+                         std::int32_t* sums);
+void round_blocks_avx2(const float* x, std::size_t in, int qmax, std::int8_t* codes, float* steps,
+                       std::int32_t* sums);
+}  // namespace isa
+
 }  // namespace tender::kernels
