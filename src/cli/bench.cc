@@ -62,6 +62,7 @@ class Bench : public Command {
     model::validate(run_);
     const InterruptGuard guard;
     const auto checkpoint = io::open_checkpoint(model_);
+    prefer_packed(*checkpoint, run_);
     const auto peer_file = peer_ ? open_peer_file(*checkpoint) : nullptr;
     const auto peer = peer_ ? start_peer(*peer_file, context) : nullptr;
     const auto model =
@@ -191,8 +192,9 @@ class Bench : public Command {
     line(fmt::format("decode, {} tokens", options_.generated), results.front().decode);
     text += limits_text(json);
     if (json.contains("peer")) text += peer_text(json["peer"]);
-    text += fmt::format("{} ({}), {} threads, {}\n", json["model"]["name"].get<std::string>(),
-                        json["method"].get<std::string>(), json["threads"].get<std::size_t>(),
+    text += fmt::format("{} ({}, weights {}), {} threads, {}\n",
+                        json["model"]["name"].get<std::string>(), json["method"].get<std::string>(),
+                        json["weights"].get<std::string>(), json["threads"].get<std::size_t>(),
                         json["cpu"].get<std::string>());
     text += fmt::format("  {:<20}{}, {} bytes of cache for each token\n", "attention",
                         eval::attention_text(json["attention"]),

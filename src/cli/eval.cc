@@ -47,7 +47,8 @@ class EvalPerplexity {
     const eval::PerplexityResult result =
         eval::run_perplexity(*model, plan, context.pool(), context.progress());
     context.end_progress();
-    context.print(sentence(plan, result) + eval::counts_line(model->facts()));
+    context.print(sentence(plan, result) + weights_line(model->facts()) +
+                  eval::counts_line(model->facts()));
     OrderedJson json = eval::to_json(plan, result);
     json["counts"] = eval::counts_of(model->facts());
     eval::add_facts(model->facts(), compress::source_name(*checkpoint), context.pool(), json);
@@ -56,6 +57,10 @@ class EvalPerplexity {
   }
 
  private:
+  static std::string weights_line(const eval::ModelFacts& facts) {
+    return fmt::format("weights {} ({})\n", eval::weights_of(facts), eval::method_of(facts));
+  }
+
   static std::string sentence(const eval::PerplexityPlan& plan,
                               const eval::PerplexityResult& result) {
     const std::string error =

@@ -97,7 +97,9 @@ Generator::Generator(const std::string& path, const model::RunOptions& run, Cont
   for (const std::string& note : checkpoint_->notes()) context.progress().note(note);
   tokenizer_ = text::open_tokenizer(*checkpoint_);
   for (const std::string& note : tokenizer_->notes()) context.progress().note(note);
-  model_ = model::load_model(*checkpoint_, host_isa(), context.pool(), context.progress(), run);
+  model::RunOptions options = run;
+  prefer_packed(*checkpoint_, options);
+  model_ = model::load_model(*checkpoint_, host_isa(), context.pool(), context.progress(), options);
   context.end_progress();
   refuse_evaluation_methods(*model_);
   allowed_.assign(info().vocabulary, 0);

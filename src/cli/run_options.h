@@ -1,7 +1,9 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <map>
 #include <optional>
+#include <string>
 
 #include "model/model.h"
 
@@ -12,6 +14,19 @@ inline void declare_run_options(CLI::App& app, model::RunOptions& options) {
   app.add_option("--kv-bits", options.kv_bits,
                  "Attention in integers with a KV cache of 8 or 4 bits (default: as the model was "
                  "quantized; float if it was not)");
+  const std::map<std::string, model::BlockWeights> names = {
+      {"dequantized", model::BlockWeights::dequantized}, {"packed", model::BlockWeights::packed}};
+  app.add_option(
+         "--weights", options.weights,
+         "Of a GGUF file in Q8_0, Q4_0, Q4_1 or Q4_K: packed, in their own bits with rows "
+         "of 8 bits, or dequantized to float32 (default: dequantized for eval, else packed)")
+      ->transform(CLI::CheckedTransformer(names).description("packed or dequantized"));
+}
+
+/// Where speed is what is wanted: packed, if the file can and nothing else was asked for.
+inline void prefer_packed(const io::Checkpoint& checkpoint, model::RunOptions& options) {
+  if (!options.weights && model::has_block_weights(checkpoint, model::read_spec(checkpoint)))
+    options.weights = model::BlockWeights::packed;
 }
 
 }  // namespace tender::cli

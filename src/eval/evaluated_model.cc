@@ -60,7 +60,7 @@ class LayerwiseEvaluation final : public EvaluatedModel {
   LayerwiseEvaluation(const io::Checkpoint& checkpoint, Isa isa, std::size_t row_bytes,
                       Progress& progress, const model::RunOptions& run)
       : spec_(model::read_spec(checkpoint)),
-        weights_(checkpoint, spec_),
+        weights_(checkpoint, spec_, model::blocks_of(run)),
         row_bytes_(row_bytes),
         model_(model::load_layerwise(checkpoint, spec_, weights_, isa, progress, run)) {
     facts_.info = spec_.info;

@@ -51,6 +51,14 @@ std::string method_of(const ModelFacts& facts) {
   return methods;
 }
 
+std::string weights_of(const ModelFacts& facts) {
+  const auto floats =
+      std::ranges::count_if(facts.sites, [](const SiteFacts& s) { return s.method == "float"; });
+  if (floats == 0) return "packed";
+  return static_cast<std::size_t>(floats) == facts.sites.size() ? "dequantized"
+                                                                : "packed and dequantized";
+}
+
 OrderedJson kernels_of(const ModelFacts& facts) {
   OrderedJson kernels = OrderedJson::object();
   for (const SiteFacts& site : facts.sites) {
@@ -153,6 +161,7 @@ OrderedJson model_facts(const ModelFacts& facts, const std::string& name) {
                    {"resident_bytes", facts.resident_bytes},
                    {"layer_by_layer", facts.layerwise}};
   json["method"] = method_of(facts);
+  json["weights"] = weights_of(facts);
   const auto& attention = facts.attention;
   json["attention"] = attention
                           ? OrderedJson{{"bits", attention->rows}, {"kv_bits", attention->cache}}

@@ -38,6 +38,10 @@ ModelFacts facts_of(const model::Model& model);
 /// The methods of a model's sites, "float" if none is quantized; "rtn, tender" where they differ.
 std::string method_of(const ModelFacts& facts);
 
+/// How weights are in memory as they are multiplied: "packed" in the bits of their method,
+/// "dequantized" to float32, or both.
+std::string weights_of(const ModelFacts& facts);
+
 /// The kernels by kind of site ("self_attn.qkv": "i8 panels, vnni"), in order of evaluation;
 /// several of one kind are joined by "; ".
 OrderedJson kernels_of(const ModelFacts& facts);
@@ -65,8 +69,8 @@ ModelSize size_of(const io::Checkpoint& checkpoint, const ModelFacts& facts);
 /// Its fields as keys.
 OrderedJson to_json(const ModelSize& size);
 
-/// The part of add_facts() that belongs to the model: `model`, `method`, `attention` (null in
-/// float, or `bits` and `kv_bits`), `cache_bytes_per_token`, `kernels`.
+/// The part of add_facts() that belongs to the model: `model`, `method`, `weights`, `attention`
+/// (null in float, or `bits` and `kv_bits`), `cache_bytes_per_token`, `kernels`.
 OrderedJson model_facts(const ModelFacts& facts, const std::string& name);
 /// The part that belongs to the machine: `threads`, `cpu`, `isa`, `peak_rss_bytes`.
 OrderedJson machine_facts(const ThreadPool& pool);

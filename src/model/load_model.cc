@@ -1,3 +1,8 @@
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+
 #include "base/error.h"
 #include "model/architecture.h"
 #include "model/blocks/decoder.h"
@@ -14,11 +19,59 @@ void validate(const RunOptions& options) {
        "--kv-bits {}: expected 8 or 4", *options.kv_bits);
 }
 
+void validate(const RunOptions& options, const io::Checkpoint& checkpoint, const ModelSpec& spec) {
+  validate(options);
+  if (!options.weights) return;
+  const bool quantized =
+      checkpoint.config() != nullptr && checkpoint.config()->contains("quantization_config");
+  const auto refuse = [&](const char* asked, const char* found, const char* expected,
+                          const char* hint) {
+    fail(ErrorKind::invalid_argument,
+         {.code = "WEIGHTS",
+          .file = name_of(checkpoint),
+          .item = "--weights",
+          .found = found,
+          .expected = expected,
+          .hint = hint},
+         "--weights {}: the model has {}", asked, found);
+  };
+  if (*options.weights == BlockWeights::dequantized && quantized)
+    refuse("dequantized", "weights that a method of tender has packed", "a float or GGUF model",
+           "leave --weights out; the model runs as it was quantized");
+  if (*options.weights == BlockWeights::packed && !quantized &&
+      !has_block_weights(checkpoint, spec))
+    refuse("packed", "no matrices in blocks of 32", "Q8_0, Q4_0, Q4_1 or Q4_K in a GGUF file",
+           "leave --weights out, or quantize the model with tender quantize");
+}
+
+namespace {
+
+/// Tells which sites of a file in blocks run in float32 all the same.
+void note_floats(const ModelSpec& spec, const WeightReader& weights, Progress& progress) {
+  std::set<std::string> types;
+  std::size_t sites = 0;
+  for (const SiteSpec& site : spec.sites) {
+    if (weights.is_quantized(site)) continue;
+    ++sites;
+    for (const std::string& linear : site.linears)
+      types.emplace(to_string(weights.stored(linear + ".weight").type));
+  }
+  if (sites == 0) return;
+  std::string names;
+  for (const std::string& type : types) names += (names.empty() ? "" : ", ") + type;
+  progress.note(
+      fmt::format("{} of {} sites run in float32: {} among their types is not multiplied as stored",
+                  sites, spec.sites.size(), names));
+}
+
+}  // namespace
+
 std::unique_ptr<Model> load_model(const io::Checkpoint& checkpoint, Isa isa, ThreadPool&,
                                   Progress& progress, const RunOptions& options) {
-  validate(options);
   const ModelSpec spec = read_spec(checkpoint);
-  const WeightReader weights(checkpoint, spec);
+  validate(options, checkpoint, spec);
+  const WeightReader weights(checkpoint, spec, blocks_of(options));
+  if (blocks_of(options) == BlockWeights::packed) note_floats(spec, weights, progress);
   auto decoder = architecture_of(checkpoint).load(spec, weights, isa, Residency::all, progress);
   if (options.kv_bits) decoder->use_kv_bits(*options.kv_bits);
   return decoder;
@@ -28,7 +81,7 @@ std::unique_ptr<LayerwiseModel> load_layerwise(const io::Checkpoint& checkpoint,
                                                const ModelSpec& spec, const WeightReader& weights,
                                                Isa isa, Progress& progress,
                                                const RunOptions& options) {
-  validate(options);
+  validate(options, checkpoint, spec);
   auto decoder =
       architecture_of(checkpoint).load(spec, weights, isa, Residency::one_layer, progress);
   if (options.kv_bits) decoder->use_kv_bits(*options.kv_bits);

@@ -112,13 +112,20 @@ std::optional<AttentionBits> stored_attention_bits(const io::Checkpoint& checkpo
 /// Bytes that a token takes in the KV cache, all layers together.
 std::size_t cache_bytes_per_token(const ModelInfo& info, const std::optional<AttentionBits>& bits);
 
+/// What becomes of weights that a file holds in blocks of 32 (GGUF's Q8_0, Q4_0, Q4_1, Q4_K).
+enum class BlockWeights : std::uint8_t {
+  dequantized,  ///< float32, as the definition of the format has them
+  packed,       ///< multiplied as they are stored, with rows in 8 bits and blocks of 32
+};
+
 /// The float tensors of a checkpoint under their Hugging Face names, rotary rows put back in order.
 /// Opening checks that every tensor is there, has its shape and a type that we compute with, and
 /// that there is none beside them (checkpoints H4, H7, H8, G6d; benign extras of 4.3 are ignored).
 /// Weights of quantized linear layers are absent: their parts are checked by quant.
 class WeightReader {
  public:
-  WeightReader(const io::Checkpoint& checkpoint, const ModelSpec& spec);
+  WeightReader(const io::Checkpoint& checkpoint, const ModelSpec& spec,
+               BlockWeights blocks = BlockWeights::dequantized);
   ~WeightReader();
 
   bool has(const std::string& name) const;
@@ -130,7 +137,8 @@ class WeightReader {
   Matrix matrix(const std::string& name) const;
   /// Tells the system that this tensor will not be read again soon.
   void release(const std::string& name) const;
-  /// The quantized sites by name: method, options; empty for a float checkpoint.
+  /// Whether packed() gives the site: one that was quantized, or whose layers are all in blocks
+  /// that are to stay packed.
   bool is_quantized(const SiteSpec& site) const;
   std::unique_ptr<quant::PackedSite> packed(const SiteSpec& site) const;
 
@@ -141,6 +149,8 @@ class WeightReader {
   std::vector<kernels::KvStatics> kv_statics() const;
 
  private:
+  std::unique_ptr<quant::PackedSite> site_of_file(const SiteSpec& site) const;
+
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
@@ -185,9 +195,19 @@ class SiteObserver {
 struct RunOptions {
   /// Attention in integers with a KV cache of so many bits, 8 or 4, whatever the checkpoint says.
   std::optional<int> kv_bits = std::nullopt;
+  /// Of blocks in GGUF files; nothing: dequantized.
+  std::optional<BlockWeights> weights = std::nullopt;
 };
+inline BlockWeights blocks_of(const RunOptions& options) {
+  return options.weights.value_or(BlockWeights::dequantized);
+}
 /// @throws Error invalid_argument (KV_BITS)
 void validate(const RunOptions& options);
+/// Refuses what the checkpoint cannot do: packed where no site is in such blocks, dequantized where
+/// a method of this tool has packed it. @throws Error invalid_argument (WEIGHTS)
+void validate(const RunOptions& options, const io::Checkpoint& checkpoint, const ModelSpec& spec);
+/// Whether any site of a GGUF file can run packed.
+bool has_block_weights(const io::Checkpoint& checkpoint, const ModelSpec& spec);
 
 /// A model that runs. Immutable after loading; sequences carry all state.
 ///
@@ -263,7 +283,8 @@ class LayerwiseModel {
                       ThreadPool& pool) const = 0;
 };
 
-/// @param weights  of the same checkpoint; outlives the result. @throws Error as load_model()
+/// @param weights  of the same checkpoint, with blocks_of(options); outlives the result. @throws
+/// Error as load_model()
 std::unique_ptr<LayerwiseModel> load_layerwise(const io::Checkpoint& checkpoint,
                                                const ModelSpec& spec, const WeightReader& weights,
                                                Isa isa, Progress& progress,

@@ -14,6 +14,7 @@
 #include "model/model.h"
 #include "model/part_reader.h"
 #include "model/quantization_config.h"
+#include "quant/methods/gguf/gguf.h"
 #include "quant/registry.h"
 
 namespace tender::model {
@@ -21,6 +22,7 @@ namespace {
 
 constexpr std::string_view kHead = "lm_head.weight";
 constexpr std::string_view kBody = "model.";
+constexpr int kBlockRowBits = 8;  ///< of rows that meet blocks of a file
 
 /// Tensors that say nothing the configuration does not say (checkpoints 4.3).
 bool is_benign(std::string_view name) {
@@ -47,13 +49,20 @@ struct WeightReader::Impl {
   const io::Checkpoint& checkpoint;
   std::map<std::string, Entry, std::less<>> entries;
   std::map<std::string, SiteMethod> quantized;
+  BlockWeights blocks;
   std::optional<kernels::AttentionBits> attention;
+  std::string head_name, head_weight;
   ModelInfo info;
   std::vector<std::string> kv_owners;  ///< by layer, where attention is in integers
   PartIndex parts;
 
-  Impl(const io::Checkpoint& given, const ModelSpec& spec)
-      : checkpoint(given), attention(stored_attention_bits(given)), info(spec.info) {
+  Impl(const io::Checkpoint& given, const ModelSpec& spec, BlockWeights of_blocks)
+      : checkpoint(given),
+        blocks(of_blocks),
+        attention(stored_attention_bits(given)),
+        head_name(spec.head.name),
+        head_weight(spec.head_weight),
+        info(spec.info) {
     if (checkpoint.config() != nullptr)
       quantized = read_quantization_config(*checkpoint.config(), spec);
     for (std::size_t n = 0; attention && n < spec.info.layers; ++n)
@@ -228,6 +237,21 @@ struct WeightReader::Impl {
          extras.size() == 1 ? "tensor has" : "tensors have", io::listed(extras));
   }
 
+  /// The matrices of a site or of the head.
+  std::vector<std::string> tensors_of(const SiteSpec& site) const {
+    if (site.name == head_name) return {head_weight};
+    std::vector<std::string> names;
+    for (const std::string& linear : site.linears) names.push_back(linear + ".weight");
+    return names;
+  }
+
+  bool stays_packed(const SiteSpec& site) const {
+    if (blocks != BlockWeights::packed || checkpoint.gguf() == nullptr) return false;
+    return std::ranges::all_of(tensors_of(site), [&](const std::string& name) {
+      return quant::find_block_type(at(name).stored->type) != nullptr;
+    });
+  }
+
   const Entry& at(const std::string& name) const {
     const auto found = entries.find(name);
     require(found != entries.end(), "only tensors of the architecture are read");
@@ -235,8 +259,9 @@ struct WeightReader::Impl {
   }
 };
 
-WeightReader::WeightReader(const io::Checkpoint& checkpoint, const ModelSpec& spec)
-    : impl_(std::make_unique<Impl>(checkpoint, spec)) {
+WeightReader::WeightReader(const io::Checkpoint& checkpoint, const ModelSpec& spec,
+                           BlockWeights blocks)
+    : impl_(std::make_unique<Impl>(checkpoint, spec, blocks)) {
   // A flipped bit of a code would change answers without a word.
   if (checkpoint.config() != nullptr && checkpoint.config()->contains("quantization_config"))
     io::verify_checksums(checkpoint);
@@ -304,7 +329,7 @@ Matrix WeightReader::matrix(const std::string& name) const {
 }
 
 bool WeightReader::is_quantized(const SiteSpec& site) const {
-  return impl_->quantized.contains(site.name);
+  return impl_->quantized.contains(site.name) || impl_->stays_packed(site);
 }
 
 std::optional<kernels::AttentionBits> WeightReader::attention_bits() const {
@@ -327,6 +352,7 @@ std::vector<kernels::KvStatics> WeightReader::kv_statics() const {
 
 std::unique_ptr<quant::PackedSite> WeightReader::packed(const SiteSpec& site) const {
   require(is_quantized(site), "only quantized sites are packed");
+  if (!impl_->quantized.contains(site.name)) return site_of_file(site);
   const std::string& method = impl_->quantized.at(site.name).method;
   auto packed =
       load_packed(quant::method_of_checkpoint(method, "config.json"), impl_->parts, site, "");
@@ -350,6 +376,34 @@ std::unique_ptr<quant::PackedSite> WeightReader::packed(const SiteSpec& site) co
   impl_->parts.release(site.name);
   for (const std::string& linear : site.linears) impl_->parts.release(linear);
   return packed;
+}
+
+std::unique_ptr<quant::PackedSite> WeightReader::site_of_file(const SiteSpec& site) const {
+  std::vector<quant::BlockMatrix> layers;
+  for (const std::string& name : impl_->tensors_of(site)) {
+    const Entry& entry = impl_->at(name);
+    const TensorInfo& tensor = *entry.stored;
+    quant::BlockMatrix matrix{quant::find_block_type(tensor.type),
+                              {tensor.shape[0], tensor.shape[1]},
+                              std::vector<std::byte>(tensor.bytes.size())};
+    const std::size_t each = tensor.bytes.size() / tensor.shape[0];
+    for (std::uint64_t row = 0; row < tensor.shape[0]; ++row) {
+      const std::uint64_t from = entry.rotary_heads == 0
+                                     ? row
+                                     : interleaved_row(row, tensor.shape[0] / entry.rotary_heads);
+      std::memcpy(matrix.bytes.data() + row * each, tensor.bytes.data() + from * each, each);
+    }
+    layers.push_back(std::move(matrix));
+    release(name);
+  }
+  return quant::site_of_blocks(std::move(layers), kBlockRowBits);
+}
+
+bool has_block_weights(const io::Checkpoint& checkpoint, const ModelSpec& spec) {
+  if (checkpoint.gguf() == nullptr) return false;
+  const WeightReader weights(checkpoint, spec, BlockWeights::packed);
+  return std::ranges::any_of(spec.sites,
+                             [&](const SiteSpec& site) { return weights.is_quantized(site); });
 }
 
 }  // namespace tender::model

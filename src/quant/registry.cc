@@ -117,6 +117,8 @@ std::vector<KernelChoice> kernel_choices(Isa detected, Isa allowed) {
   describe_kernels("unpack_i4", kernels::unpack_i4_kernels(), detected, allowed, choices);
   describe_kernels("gemm_i8", kernels::gemm_i8_kernels(), detected, allowed, choices);
   describe_kernels("gemm_i16", kernels::gemm_i16_kernels(), detected, allowed, choices);
+  describe_kernels("gemm_blocks", kernels::gemm_blocks_kernels(), detected, allowed, choices);
+  describe_kernels("round_blocks", kernels::round_blocks_kernels(), detected, allowed, choices);
   describe_kernels("round_rows", kernels::round_rows_kernels(), detected, allowed, choices);
   describe_kernels("hadamard", kernels::hadamard_kernels(), detected, allowed, choices);
   return choices;

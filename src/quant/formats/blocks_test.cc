@@ -1,0 +1,121 @@
+#include "quant/formats/blocks.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "base/error.h"
+#include "base/half.h"
+#include "base/rng.h"
+#include "io/checkpoint.h"
+
+namespace tender::quant {
+namespace {
+
+std::vector<float> dequantized(const BlockType& type, std::span<const std::byte> bytes,
+                               std::size_t in) {
+  BlockRow row;
+  read_block_row(type, bytes, in, row);
+  std::vector<float> w;
+  for (std::size_t k = 0; k < in; ++k)
+    w.push_back(block_weight(type, row.codes[k], row.scales[k / 32]));
+  return w;
+}
+
+// Whatever bytes a block has, its weights are those that the reader of files gives.
+TEST(Blocks, AnyBytesGiveTheWeightsThatFilesAreReadAs) {
+  Rng rng(51, "blocks");
+  for (const BlockType& type : block_types())
+    for (int repeat = 0; repeat < 50; ++repeat) {
+      constexpr std::size_t kIn = 512;
+      std::vector<std::byte> bytes(block_row_bytes(type, kIn));
+      for (std::byte& byte : bytes) byte = static_cast<std::byte>(rng.below(256));
+      TensorInfo tensor{"t", type.type, {1, kIn}, bytes};
+      std::vector<float> expected(kIn);
+      io::to_float32(tensor, expected);
+      const std::vector<float> found = dequantized(type, bytes, kIn);
+      for (std::size_t k = 0; k < kIn; ++k) {
+        if (std::isnan(expected[k]))
+          EXPECT_TRUE(std::isnan(found[k]));
+        else
+          ASSERT_EQ(found[k], expected[k]) << to_string(type.type) << " " << k;
+      }
+    }
+}
+
+TEST(Blocks, RowsAreWrittenAsTheyWereRead) {
+  Rng rng(52, "blocks");
+  for (const BlockType& type : block_types()) {
+    if (type.type == DType::q4_k) continue;
+    std::vector<float> w(70);  // the last block is short
+    for (float& value : w) value = rng.normal();
+    const BlockRow row = round_to_blocks(type, w);
+    std::vector<std::byte> bytes(block_row_bytes(type, w.size()));
+    write_block_row(type, row, bytes);
+    BlockRow back;
+    read_block_row(type, bytes, w.size(), back);
+    EXPECT_EQ(back.codes, row.codes);
+    for (std::size_t b = 0; b < row.scales.size(); ++b) {
+      EXPECT_EQ(back.scales[b].scale, row.scales[b].scale);
+      EXPECT_EQ(back.scales[b].minimum, row.scales[b].minimum);
+    }
+  }
+}
+
+// Worked by hand from the format: d of Q4_0 is the signed largest over -8, of Q4_1 the range over
+// 15, of Q8_0 the largest over 127.
+TEST(Blocks, ScalesAndCodesAreThoseOfTheReference) {
+  std::vector<float> w(32, 0.0F);
+  w[0] = -4.0F;
+  w[1] = 3.9F;
+  w[2] = 0.26F;
+  const BlockRow four = round_to_blocks(*find_block_type(DType::q4_0), w);
+  EXPECT_EQ(four.scales[0].scale, 0.5F);
+  EXPECT_EQ(four.codes[0], 0);
+  EXPECT_EQ(four.codes[1], 15) << "3.9 / 0.5 + 8.5 is 16.3";
+  EXPECT_EQ(four.codes[2], 9);
+  EXPECT_EQ(four.codes[3], 8);
+  const BlockRow eight = round_to_blocks(*find_block_type(DType::q8_0), w);
+  EXPECT_EQ(eight.scales[0].scale, half_to_float(float_to_half(4.0F / 127)));
+  EXPECT_EQ(eight.codes[0], 1) << "-127";
+  EXPECT_EQ(eight.codes[1], 128 + 124);
+  w[3] = 11.0F;
+  const BlockRow ends = round_to_blocks(*find_block_type(DType::q4_1), w);
+  EXPECT_EQ(ends.scales[0].scale, 1.0F);
+  EXPECT_EQ(ends.scales[0].minimum, -4.0F);
+  EXPECT_EQ(ends.codes[0], 0);
+  EXPECT_EQ(ends.codes[2], 4);
+  EXPECT_EQ(ends.codes[3], 15);
+}
+
+TEST(Blocks, TheNearestCodeIsNeverFurtherThanAnyOther) {
+  Rng rng(53, "nearest");
+  for (const BlockType& type : block_types()) {
+    if (type.type == DType::q4_k) continue;
+    for (int repeat = 0; repeat < 200; ++repeat) {
+      const kernels::BlockScale scale{half_to_float(float_to_half(0.1F * rng.normal())),
+                                      half_to_float(float_to_half(rng.normal())), 1, 0};
+      const double w = 2 * rng.normal();
+      const std::uint8_t code = nearest_block_code(type, scale, w);
+      const double error = std::abs(w - block_weight(type, code, scale));
+      for (int other = type.bits == 8 ? 1 : 0; other < 1 << type.bits; ++other)
+        ASSERT_LE(error, std::abs(w - block_weight(type, static_cast<std::uint8_t>(other), scale)) +
+                             1e-12);
+    }
+  }
+}
+
+TEST(Blocks, AScaleBeyondFloat16IsRefused) {
+  const std::vector<float> w(32, 1e9F);
+  try {
+    round_to_blocks(*find_block_type(DType::q8_0), w);
+    FAIL() << "it was taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), "FLOAT_RANGE");
+  }
+}
+
+}  // namespace
+}  // namespace tender::quant
