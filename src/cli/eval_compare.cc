@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/cpu.h"
+#include "cli/run_options.h"
 #include "compress/source_name.h"
 #include "eval/compare.h"
 #include "eval/evaluated_model.h"
@@ -130,9 +131,7 @@ void EvalCompare::declare(CLI::App& app) {
   app.add_option("models", models_, "Models of the same tokenizer")->required();
   text_.declare(app);
   memory_.declare(app);
-  app.add_option("--kv-bits", run_.kv_bits,
-                 "Attention of the models, not of the base, in integers with a KV cache of 8 or 4 "
-                 "bits (default: as each was quantized)");
+  declare_run_options(app, run_, " Of the models, not of the base.");
   app.footer(
       "Every ± of a difference is paired: that of the differences at the same tokens.\n"
       "Example: tender eval compare model.gguf model-w8a8 --text wiki.test.raw --protocol "
@@ -156,6 +155,7 @@ void EvalCompare::run(Context& context) const {
   std::vector<model::RunOptions> runs;
   for (Entry& entry : entries) {
     const bool base = &entry == &entries.front();
+    if (!base && run_.weights == model::BlockWeights::packed) entry.name += ", packed";
     if (!base && run_.kv_bits) entry.name += fmt::format(", KV {} bits", *run_.kv_bits);
     runs.push_back(base ? model::RunOptions{} : run_);
     checkpoints.push_back(entry.checkpoint.get());

@@ -10,16 +10,20 @@
 namespace tender::cli {
 
 /// Declares what may be asked of any model that is run.
-inline void declare_run_options(CLI::App& app, model::RunOptions& options) {
+/// @param whose  appended to what help says of each
+inline void declare_run_options(CLI::App& app, model::RunOptions& options,
+                                const std::string& whose = "") {
   app.add_option("--kv-bits", options.kv_bits,
                  "Attention in integers with a KV cache of 8 or 4 bits (default: as the model was "
-                 "quantized; float if it was not)");
+                 "quantized; float if it was not)" +
+                     whose);
   const std::map<std::string, model::BlockWeights> names = {
       {"dequantized", model::BlockWeights::dequantized}, {"packed", model::BlockWeights::packed}};
   app.add_option(
          "--weights", options.weights,
          "Of a GGUF file in Q8_0, Q4_0, Q4_1 or Q4_K: packed, in their own bits with rows "
-         "of 8 bits, or dequantized to float32 (default: dequantized for eval, else packed)")
+         "of 8 bits, or dequantized to float32 (default: dequantized for eval, else packed)" +
+             whose)
       ->transform(CLI::CheckedTransformer(names).description("packed or dequantized"));
 }
 
