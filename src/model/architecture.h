@@ -8,6 +8,7 @@
 
 #include "base/cpu.h"
 #include "base/progress.h"
+#include "base/thread_pool.h"
 #include "io/checkpoint.h"
 #include "model/model.h"
 
@@ -19,6 +20,14 @@ class Decoder;
 enum class Residency : std::uint8_t {
   all,        ///< from loading on
   one_layer,  ///< the one that was entered; the weights are read when it is
+};
+
+/// How a model is loaded.
+struct Loading {
+  Isa isa = Isa::scalar;
+  Residency residency = Residency::all;
+  ThreadPool* pool = nullptr;  ///< rearranges sites at the same time; may be null
+  Progress& progress;
 };
 
 /// How Hugging Face calls a family of models.
@@ -49,8 +58,8 @@ struct Architecture {
   /// What the settings say. @param file  for messages. @throws Error corrupt_file (HF_PARAM),
   /// unsupported (ARCH_FEATURE)
   ModelSpec (*spec)(const Json& config, const std::string& file);
-  std::unique_ptr<Decoder> (*load)(const ModelSpec& spec, const WeightReader& weights, Isa isa,
-                                   Residency residency, Progress& progress);
+  std::unique_ptr<Decoder> (*load)(const ModelSpec& spec, const WeightReader& weights,
+                                   const Loading& loading);
 };
 
 /// The checkpoint in messages: the last part of its path, also where that ends in a slash.

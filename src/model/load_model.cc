@@ -66,13 +66,14 @@ void note_floats(const ModelSpec& spec, const WeightReader& weights, Progress& p
 
 }  // namespace
 
-std::unique_ptr<Model> load_model(const io::Checkpoint& checkpoint, Isa isa, ThreadPool&,
+std::unique_ptr<Model> load_model(const io::Checkpoint& checkpoint, Isa isa, ThreadPool& pool,
                                   Progress& progress, const RunOptions& options) {
   const ModelSpec spec = read_spec(checkpoint);
   validate(options, checkpoint, spec);
   const WeightReader weights(checkpoint, spec, blocks_of(options));
   if (blocks_of(options) == BlockWeights::packed) note_floats(spec, weights, progress);
-  auto decoder = architecture_of(checkpoint).load(spec, weights, isa, Residency::all, progress);
+  auto decoder =
+      architecture_of(checkpoint).load(spec, weights, {isa, Residency::all, &pool, progress});
   if (options.kv_bits) decoder->use_kv_bits(*options.kv_bits);
   return decoder;
 }
@@ -82,8 +83,8 @@ std::unique_ptr<LayerwiseModel> load_layerwise(const io::Checkpoint& checkpoint,
                                                Isa isa, Progress& progress,
                                                const RunOptions& options) {
   validate(options, checkpoint, spec);
-  auto decoder =
-      architecture_of(checkpoint).load(spec, weights, isa, Residency::one_layer, progress);
+  auto decoder = architecture_of(checkpoint)
+                     .load(spec, weights, {isa, Residency::one_layer, nullptr, progress});
   if (options.kv_bits) decoder->use_kv_bits(*options.kv_bits);
   return decoder;
 }

@@ -105,16 +105,16 @@ std::size_t cache_bytes_per_token(const ModelInfo& info,
 }
 
 Decoder::Decoder(const ModelSpec& spec, const std::string& embedding, const WeightReader& weights,
-                 Isa isa, Residency residency, Progress& progress)
+                 const Loading& loading)
     : spec_(spec),
-      kernels_(kernels::best_float_kernels(isa)),
-      embedding_(spec, weights, embedding, *kernels_.gemm, isa),
-      sites_(residency == Residency::all ? load_sites(spec, weights, isa, progress)
-                                         : std::vector<LoadedSite>(spec.sites.size())),
-      attention_(shape_of(spec.info), isa),
+      kernels_(kernels::best_float_kernels(loading.isa)),
+      embedding_(spec, weights, embedding, *kernels_.gemm, loading.isa),
+      sites_(loading.residency == Residency::all ? load_sites(spec, weights, loading)
+                                                 : std::vector<LoadedSite>(spec.sites.size())),
+      attention_(shape_of(spec.info), loading.isa),
       score_scale_(static_cast<float>(1 / std::sqrt(static_cast<double>(spec.info.head_width)))),
-      weights_(residency == Residency::all ? nullptr : &weights),
-      isa_(isa) {
+      weights_(loading.residency == Residency::all ? nullptr : &weights),
+      isa_(loading.isa) {
   if (const auto bits = weights.attention_bits()) attention_.use_integers(*bits);
   attention_.use_statics(weights.kv_statics());
 }

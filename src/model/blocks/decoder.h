@@ -85,8 +85,8 @@ class Decoder : public Model, public LayerwiseModel {
  protected:
   /// @param embedding  name of the tensor that is the token embedding
   /// @param weights    outlives a decoder of which one layer is resident
-  Decoder(const ModelSpec& spec, const std::string& embedding, const WeightReader& weights, Isa isa,
-          Residency residency, Progress& progress);
+  Decoder(const ModelSpec& spec, const std::string& embedding, const WeightReader& weights,
+          const Loading& loading);
 
   /// Longest sequence that the architecture can place.
   virtual std::size_t longest() const = 0;

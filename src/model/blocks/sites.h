@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "model/architecture.h"
 #include "model/model.h"
 
 namespace tender::model {
@@ -19,7 +20,7 @@ struct LoadedSite {
 LoadedSite load_site(const SiteSpec& site, const WeightReader& weights, Isa isa);
 
 /// The same for all sites of a model.
-std::vector<LoadedSite> load_sites(const ModelSpec& spec, const WeightReader& weights, Isa isa,
-                                   Progress& progress);
+std::vector<LoadedSite> load_sites(const ModelSpec& spec, const WeightReader& weights,
+                                   const Loading& loading);
 
 }  // namespace tender::model

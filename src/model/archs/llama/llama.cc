@@ -30,9 +30,9 @@ struct Workspace {
 
 class Llama : public Decoder {
  public:
-  Llama(const ModelSpec& spec, const LlamaConfig& config, const WeightReader& weights, Isa isa,
-        Residency residency, Progress& progress)
-      : Decoder(spec, "model.embed_tokens.weight", weights, isa, residency, progress),
+  Llama(const ModelSpec& spec, const LlamaConfig& config, const WeightReader& weights,
+        const Loading& loading)
+      : Decoder(spec, "model.embed_tokens.weight", weights, loading),
         config_(config),
         rope_(config.rope),
         epsilon_(static_cast<float>(config.norm_epsilon)),
@@ -117,11 +117,10 @@ class Llama : public Decoder {
   std::vector<float> final_norm_;
 };
 
-std::unique_ptr<Decoder> load(const ModelSpec& spec, const WeightReader& weights, Isa isa,
-                              Residency residency, Progress& progress) {
-  return std::make_unique<Llama>(spec,
-                                 read_llama_config(Json::parse(spec.config_json), "config.json"),
-                                 weights, isa, residency, progress);
+std::unique_ptr<Decoder> load(const ModelSpec& spec, const WeightReader& weights,
+                              const Loading& loading) {
+  return std::make_unique<Llama>(
+      spec, read_llama_config(Json::parse(spec.config_json), "config.json"), weights, loading);
 }
 
 constexpr HfName kHf[] = {{"llama", "LlamaForCausalLM"},

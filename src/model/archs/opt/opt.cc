@@ -44,9 +44,9 @@ struct Projections {
 
 class Opt : public Decoder {
  public:
-  Opt(const ModelSpec& spec, const OptConfig& config, const WeightReader& weights, Isa isa,
-      Residency residency, Progress& progress)
-      : Decoder(spec, kOptDecoder + ".embed_tokens.weight", weights, isa, residency, progress),
+  Opt(const ModelSpec& spec, const OptConfig& config, const WeightReader& weights,
+      const Loading& loading)
+      : Decoder(spec, kOptDecoder + ".embed_tokens.weight", weights, loading),
         config_(config),
         positions_(weights, kOptDecoder + ".embed_positions.weight") {
     if (config.embedding_width != config.width)
@@ -154,10 +154,10 @@ OrderedJson no_gguf(const io::Checkpoint&) {
   contract_violated("GGUF files have no architecture opt", __FILE__, __LINE__);
 }
 
-std::unique_ptr<Decoder> load(const ModelSpec& spec, const WeightReader& weights, Isa isa,
-                              Residency residency, Progress& progress) {
+std::unique_ptr<Decoder> load(const ModelSpec& spec, const WeightReader& weights,
+                              const Loading& loading) {
   return std::make_unique<Opt>(spec, read_opt_config(Json::parse(spec.config_json), "config.json"),
-                               weights, isa, residency, progress);
+                               weights, loading);
 }
 
 constexpr HfName kHf[] = {{"opt", "OPTForCausalLM"}};
