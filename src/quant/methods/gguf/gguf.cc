@@ -18,8 +18,11 @@ namespace {
 constexpr int kNotRounded = 32;
 constexpr std::int64_t kMaxInputs = std::int64_t{1} << 20;
 constexpr std::size_t kBlock = kernels::PanelsBlocks::kBlock;
-// Whole tiles of every kernel, for few rows and for many.
-constexpr std::size_t kPanelsAtOnce = 12;
+// Threads share the panels in pieces of so many: small ones for few rows, where two threads should
+// have the same to read (192 outputs are 12 panels); whole tiles for many.
+constexpr std::size_t kFewRows = 2;
+constexpr std::size_t kPanelsOfFewRows = 2;
+constexpr std::size_t kPanelsOfManyRows = 3;
 
 std::size_t blocks_of(std::size_t in) { return (in + kBlock - 1) / kBlock; }
 int highest_code(const GgufInput& input) { return (1 << (input.activation_bits - 1)) - 1; }
@@ -293,7 +296,8 @@ void Gguf::matmul(const Input& input, const Packed& packed, const Rounded& round
       .y = y.data(),
       .y_stride = y.stride(),
   };
-  pool.for_each_part(panels.panels(), kPanelsAtOnce,
+  const std::size_t at_once = y.rows() <= kFewRows ? kPanelsOfFewRows : kPanelsOfManyRows;
+  pool.for_each_part(panels.panels(), at_once,
                      [&](std::size_t begin, std::size_t end) { input.gemm->run(job, begin, end); });
 }
 
