@@ -1,22 +1,22 @@
 // Layers of packed 4-bit weights beside the limits of the machine, measured just before and just
 // after: decode (a row over many layers, so that weights come from memory or L3) beside a read of
-// as many bytes, prefill beside the register peak of vpdpbusd, and in between the two ways of the
+// as many bytes, prefill beside the integer peak, and in between the two ways of the
 // same product for each number of rows.
 
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "base/rng.h"
-#include "kernels/bench_limits.h"
+#include "kernels/limits/limits.h"
 #include "quant/integer/integer_linear.h"
 
 namespace tender::quant {
 namespace {
-
-namespace limits = kernels::bench;
 
 struct Case {
   std::string name;
@@ -30,6 +30,7 @@ struct Case {
 std::vector<Case> cases() {
   return {{"w8", 8, 0, 0, 0, true},
           {"w8, 4 groups", 8, 0, 3, 0, true},
+          {"w8, 8 groups", 8, 0, 7, 0, true},
           {"w4", 4, 0, 0, 0, true},
           {"w4, multipliers", 4, 64, 0, 0, true},
           {"w4, multipliers, 4 groups", 4, 64, 3, 0, true},
@@ -99,9 +100,10 @@ double best_run(benchmark::State& state, const Layers& layers, const IntegerCode
                 ThreadPool& pool) {
   double best = 1e9;
   for (auto _ : state) {
-    const double start = limits::seconds_now();
+    const auto start = std::chrono::steady_clock::now();
     layers.run(codes, y, pool);
-    best = std::min(best, limits::seconds_now() - start);
+    best = std::min(
+        best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     benchmark::DoNotOptimize(y.span().data());
   }
   return best;
@@ -116,10 +118,10 @@ void decode(benchmark::State& state, const Case& c, LinearShape shape, std::size
   Matrix y(1, shape.out);
   AlignedBuffer<std::uint8_t> memory(layers.bytes());
   memory.fill(1);
-  double limit = limits::read_rate(pool, memory.span());
+  double limit = kernels::read_rate(memory.span(), pool);
   layers.run(codes, y, pool);
   const double best = best_run(state, layers, codes, y, pool);
-  limit = std::max(limit, limits::read_rate(pool, memory.span()));
+  limit = std::max(limit, kernels::read_rate(memory.span(), pool));
   const double rate = static_cast<double>(layers.bytes()) / best;
   state.counters["GB/s"] = rate / 1e9;
   state.counters["probe GB/s"] = limit / 1e9;
@@ -132,9 +134,9 @@ void product(benchmark::State& state, const Case& c, LinearShape shape, std::siz
   const Layers layers(c, shape, 1, few_rows);
   const IntegerCodes codes = layers.round(count, pool);
   Matrix y(count, shape.out);
-  double limit = limits::dpbusd_peak(pool);
+  double limit = kernels::integer_peak(host_isa(), pool).operations;
   const double best = best_run(state, layers, codes, y, pool);
-  limit = std::max(limit, limits::dpbusd_peak(pool));
+  limit = std::max(limit, kernels::integer_peak(host_isa(), pool).operations);
   const double rate = 2 * static_cast<double>(count * shape.out * shape.in) / best;
   state.counters["GOP/s"] = rate / 1e9;
   state.counters["% of peak"] = 100 * rate / limit;
@@ -153,9 +155,10 @@ const bool registered = [] {
             [=](benchmark::State& s) {
               decode(s, c, {2048, 2048}, mebibytes, threads);
             });
-      add("prefill/512x2048x2048" + end, [=](benchmark::State& s) {
-        product(s, c, {2048, 2048}, 512, 0, threads);
-      });
+      for (const std::size_t out : {2048U, 8192U})
+        add("prefill/512x" + std::to_string(out) + "x2048" + end, [=](benchmark::State& s) {
+          product(s, c, {out, 2048}, 512, 0, threads);
+        });
     }
     if (c.bits != 4) continue;
     for (const std::size_t rows : {1U, 2U, 4U, 8U, 12U, 16U, 24U, 32U, 48U, 64U, 128U, 512U}) {
