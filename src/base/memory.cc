@@ -1,5 +1,9 @@
 #include "base/memory.h"
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -60,6 +64,14 @@ std::size_t peak_resident_bytes() {
 std::uint64_t available_memory() {
   return std::max(
       kLeast, std::min({available_to_the_system(), left_to_the_group(), left_to_the_process()}));
+}
+
+void keep_freed_memory() {
+#if defined(__GLIBC__)
+  constexpr int kMost = 1 << 30;
+  mallopt(M_MMAP_THRESHOLD, kMost);
+  mallopt(M_TRIM_THRESHOLD, kMost);
+#endif
 }
 
 }  // namespace tender

@@ -10,6 +10,7 @@
 
 #include "base/cpu.h"
 #include "base/error.h"
+#include "base/memory.h"
 #include "cli/command.h"
 #include "cli/generation.h"
 #include "cli/inspection.h"
@@ -68,6 +69,7 @@ class Bench : public Command {
     const auto model =
         model::load_model(*checkpoint, host_isa(), context.pool(), context.progress(), run_);
     if (options_.generated > 0) refuse_evaluation_methods(*model);
+    keep_freed_memory();
     const auto ours = eval::subject_of(*model, options_, context.pool());
     std::vector<eval::SpeedSubject*> subjects = {ours.get()};
     if (peer != nullptr) subjects.push_back(peer.get());

@@ -106,6 +106,7 @@ Generator::Generator(const std::string& path, const model::RunOptions& run, Cont
   for (std::size_t id = 0; id < allowed_.size(); ++id)
     allowed_[id] = static_cast<std::uint8_t>(tokenizer_->exists(static_cast<text::TokenId>(id)));
   load_seconds_ = seconds_since(start);
+  keep_freed_memory();
 }
 
 void Generator::reserve(std::size_t context) {
