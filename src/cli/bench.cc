@@ -16,6 +16,7 @@
 #include "cli/inspection.h"
 #include "cli/run_options.h"
 #include "compress/source_name.h"
+#include "compress/synthetic.h"
 #include "eval/model_facts.h"
 #include "eval/peer.h"
 #include "eval/speed.h"
@@ -32,7 +33,14 @@ class Bench : public Command {
   std::string_view summary() const override { return "Measure prefill and decoding speed"; }
 
   void declare(CLI::App& app) override {
-    app.add_option("model", model_, "GGUF file or Hugging Face directory")->required();
+    auto* model = app.add_option("model", model_, "GGUF file or Hugging Face directory");
+    std::string shapes = "In place of a model: a published shape with random weights;";
+    for (const std::string_view shape : compress::synthetic_shapes())
+      shapes += fmt::format(" {},", shape);
+    shapes.pop_back();
+    app.add_option("--synthetic", synthetic_, shapes)->excludes(model);
+    app.add_option("--weight-type", weight_type_, "Of its matrices: Q8_0, Q4_0, Q4_1 or F16")
+        ->capture_default_str();
     app.add_option("-p,--prompt-tokens", options_.prompt,
                    "Tokens of the random prompt; 0 leaves prefill out")
         ->capture_default_str();
@@ -62,7 +70,7 @@ class Bench : public Command {
     eval::validate(options_);
     model::validate(run_);
     const InterruptGuard guard;
-    const auto checkpoint = io::open_checkpoint(model_);
+    const auto checkpoint = open_model();
     prefer_packed(*checkpoint, run_);
     const auto peer_file = peer_ ? open_peer_file(*checkpoint) : nullptr;
     const auto peer = peer_ ? start_peer(*peer_file, context) : nullptr;
@@ -82,8 +90,7 @@ class Bench : public Command {
     context.end_progress();
     OrderedJson json = eval::to_json(options_, results.front());
     json.update(eval::to_json(work, probe.limits(), results.front()));
-    eval::add_facts(eval::facts_of(*model), compress::source_name(*checkpoint), context.pool(),
-                    json);
+    eval::add_facts(eval::facts_of(*model), name_of_model(*checkpoint), context.pool(), json);
     if (peer != nullptr) json["peer"] = peer_json(*peer, *peer_file, results);
     context.print(table(json, results));
     if (kernels_) {
@@ -95,6 +102,22 @@ class Bench : public Command {
   }
 
  private:
+  std::unique_ptr<io::Checkpoint> open_model() const {
+    if (synthetic_.empty() == model_.empty())
+      fail(ErrorKind::invalid_argument,
+           {.code = "USAGE", .hint = "tender bench MODEL, or tender bench --synthetic llama-1b"},
+           "a model or --synthetic is needed");
+    if (synthetic_.empty()) return io::open_checkpoint(model_);
+    const auto types = all_dtypes();
+    const auto type = std::ranges::find(types, weight_type_, &DTypeTraits::name);
+    return compress::synthetic_checkpoint(synthetic_, type == types.end() ? DType::f32 : type->type,
+                                          options_.seed);
+  }
+  std::string name_of_model(const io::Checkpoint& checkpoint) const {
+    return synthetic_.empty() ? compress::source_name(checkpoint)
+                              : fmt::format("{}, random {}", synthetic_, weight_type_);
+  }
+
   /// The GGUF file that the other engine reads.
   std::unique_ptr<io::Checkpoint> open_peer_file(const io::Checkpoint& checkpoint) {
     if (peer_model_.empty()) {
@@ -104,7 +127,8 @@ class Bench : public Command {
               .item = "--peer-model",
               .expected = "a GGUF file",
               .hint = "--peer-model FILE.gguf: the same model for the other engine"},
-             "{} is no GGUF file, so --compare needs --peer-model", model_);
+             "{} is no GGUF file, so --compare needs --peer-model",
+             model_.empty() ? synthetic_ : model_);
       peer_model_ = model_;
     }
     return io::open_checkpoint(peer_model_);
@@ -207,6 +231,8 @@ class Bench : public Command {
   }
 
   std::string model_;
+  std::string synthetic_;
+  std::string weight_type_ = "Q4_0";
   bool kernels_ = false;
   std::optional<std::string> peer_;
   std::string peer_model_;

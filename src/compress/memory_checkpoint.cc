@@ -56,7 +56,8 @@ class MemoryCheckpoint::Source : public TensorSource {
       : bytes_(written(tensors, starts_)) {
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       const io::TensorToWrite& tensor = tensors[i];
-      const std::size_t size = element_count(tensor.shape).value() * traits(tensor.type).bits / 8;
+      const DTypeTraits& type = traits(tensor.type);
+      const std::size_t size = element_count(tensor.shape).value() / type.block * type.bits / 8;
       infos_.push_back(
           {tensor.name, tensor.type, tensor.shape, bytes_.bytes().subspan(starts_[i], size)});
     }

@@ -206,7 +206,7 @@ void validate(const RunOptions& options);
 /// Refuses what the checkpoint cannot do: packed where no site is in such blocks, dequantized where
 /// a method of this tool has packed it. @throws Error invalid_argument (WEIGHTS)
 void validate(const RunOptions& options, const io::Checkpoint& checkpoint, const ModelSpec& spec);
-/// Whether any site of a GGUF file can run packed.
+/// Whether any site is in blocks that can run packed.
 bool has_block_weights(const io::Checkpoint& checkpoint, const ModelSpec& spec);
 
 /// A model that runs. Immutable after loading; sequences carry all state.

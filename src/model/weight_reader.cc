@@ -246,7 +246,7 @@ struct WeightReader::Impl {
   }
 
   bool stays_packed(const SiteSpec& site) const {
-    if (blocks != BlockWeights::packed || checkpoint.gguf() == nullptr) return false;
+    if (blocks != BlockWeights::packed) return false;
     return std::ranges::all_of(tensors_of(site), [&](const std::string& name) {
       return quant::find_block_type(at(name).stored->type) != nullptr;
     });
@@ -400,7 +400,11 @@ std::unique_ptr<quant::PackedSite> WeightReader::site_of_file(const SiteSpec& si
 }
 
 bool has_block_weights(const io::Checkpoint& checkpoint, const ModelSpec& spec) {
-  if (checkpoint.gguf() == nullptr) return false;
+  const auto tensors = checkpoint.tensors().tensors();
+  if (std::ranges::none_of(tensors, [](const TensorInfo& tensor) {
+        return quant::find_block_type(tensor.type) != nullptr;
+      }))
+    return false;
   const WeightReader weights(checkpoint, spec, BlockWeights::packed);
   return std::ranges::any_of(spec.sites,
                              [&](const SiteSpec& site) { return weights.is_quantized(site); });

@@ -125,6 +125,24 @@ TEST_F(EvalCommandTest, BenchHoldsItsRatesAgainstWhatTheMachineDoes) {
   EXPECT_TRUE(bench({"-p", "4", "-n", "0"})["decode_share_of_probe"].is_null());
 }
 
+TEST_F(EvalCommandTest, BenchRunsPublishedShapesWithRandomWeights) {
+  const auto bench = [&](const char* type) {
+    return run_tender({"bench", "--synthetic", "smollm2-135m", "--weight-type", type, "-p", "2",
+                       "-n", "1", "-r", "1", "-t", "1", "--json"});
+  };
+  const Finished finished = bench("Q4_0");
+  ASSERT_EQ(finished.exit_code, 0) << finished.err;
+  const Json json = Json::parse(finished.out);
+  EXPECT_EQ(json["model"]["parameters"], 134515008);
+  EXPECT_EQ(json["weights"], "packed");
+  EXPECT_EQ(json["method"], "gguf");
+  EXPECT_EQ(bench("Q4_K").exit_code, 2);
+  EXPECT_EQ(bench("none").exit_code, 2);
+  expect(run_tender({"bench", "--synthetic", "gpt-9"}), 2, "SYNTHETIC");
+  expect(run_tender({"bench"}), 2, "USAGE");
+  expect(run_tender({"bench", "--synthetic", "llama-1b", "--compare", "llama.cpp"}), 2, "USAGE");
+}
+
 /// An engine that takes half a second for everything.
 void write_peer(const std::filesystem::path& path) {
   write_text(path,
