@@ -24,6 +24,11 @@ NAMES = {  # Hugging Face to GGUF, within a layer
 ENDS = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight",
         "lm_head.weight": "output.weight"}
 
+FILE_TYPES = {gguf.GGMLQuantizationType.F16: gguf.LlamaFileType.MOSTLY_F16,
+              gguf.GGMLQuantizationType.Q4_0: gguf.LlamaFileType.MOSTLY_Q4_0,
+              gguf.GGMLQuantizationType.Q4_1: gguf.LlamaFileType.MOSTLY_Q4_1,
+              gguf.GGMLQuantizationType.Q8_0: gguf.LlamaFileType.MOSTLY_Q8_0}
+
 
 def add(writer, name, values, kind):
     if values.ndim == 1:
@@ -51,6 +56,7 @@ def requantize(source, kind, out):
             writer.add_array(field.name, value)
         else:
             writer.add_key_value(field.name, value, of)
+    writer.add_file_type(FILE_TYPES[kind])
     for tensor in reader.tensors:
         add(writer, tensor.name, gguf.quants.dequantize(tensor.data, tensor.tensor_type), kind)
     finish(writer)
@@ -87,6 +93,7 @@ def convert(source, kind, out):
     writer.add_rope_freq_base(config["rope_theta"])
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     writer.add_vocab_size(config["vocab_size"])
+    writer.add_file_type(FILE_TYPES[kind])
     # "llama" wants byte tokens; the rest are numbers
     tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)]
     tokens += [f"t{i}" for i in range(len(tokens), config["vocab_size"])]
