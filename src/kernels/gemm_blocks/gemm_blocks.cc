@@ -152,6 +152,12 @@ constexpr std::array kRound = {
     RoundBlocksKernel{"scalar", Isa::scalar, round_scalar},
 };
 
+std::uint32_t word_at(const std::uint8_t* at) {
+  std::uint32_t word = 0;
+  std::memcpy(&word, at, sizeof word);
+  return word;
+}
+
 void put_half(std::uint8_t* at, std::size_t j, float value) {
   const std::uint16_t bits = float_to_half(value);
   require(half_to_float(bits) == value || value != value, "the scale is a float16");
@@ -202,17 +208,31 @@ void PanelsBlocks::put(std::size_t output, std::span<const std::uint8_t> u,
   require(output < shape_.out && u.size() == shape_.in && scales.size() == blocks(),
           "a panel takes all of an output");
   const std::size_t p = output / kWidth, j = output % kWidth;
-  std::uint8_t* panel = data_.data() + p * panel_bytes();
-  for (std::size_t k = 0; k < u.size(); ++k) {
+  std::uint8_t* panel = data_.data() + p * panel_bytes() + j * kQuad;
+  std::uint32_t above = 0;
+  std::size_t k = 0;
+  if (bits_ == 8) {
+    for (; k + kQuad <= u.size(); k += kQuad)
+      std::memcpy(panel + k / kQuad * kWidth * kQuad, u.data() + k, kQuad);
+  } else {
+    for (; k + 2 * kQuad <= u.size(); k += 2 * kQuad) {
+      const std::uint32_t low = word_at(u.data() + k), high = word_at(u.data() + k + kQuad);
+      above |= low | high;
+      const std::uint32_t line = low | high << 4U;
+      std::memcpy(panel + k / (2 * kQuad) * kWidth * kQuad, &line, sizeof line);
+    }
+  }
+  for (; k < u.size(); ++k) {
     if (bits_ == 8) {
-      panel[(k / kQuad * kWidth + j) * kQuad + k % kQuad] = u[k];
+      panel[k / kQuad * kWidth * kQuad + k % kQuad] = u[k];
       continue;
     }
-    require(u[k] < 16, "a code has 4 bits");
-    std::uint8_t& byte = panel[(k / (2 * kQuad) * kWidth + j) * kQuad + k % kQuad];
+    above |= u[k];
+    std::uint8_t& byte = panel[k / (2 * kQuad) * kWidth * kQuad + k % kQuad];
     byte = static_cast<std::uint8_t>(k % (2 * kQuad) < kQuad ? (byte & 0xf0) | u[k]
                                                              : (byte & 0x0f) | u[k] << 4);
   }
+  require((above & 0xf0f0f0f0U) == 0, "a code has 4 bits");
   for (std::size_t b = 0; b < scales.size(); ++b)
     put_scale(scales_.data() + p * panel_scale_bytes_, form_, b, j, scales[b]);
 }

@@ -5,6 +5,7 @@ namespace {
 
 struct VnniDot {
   static constexpr bool kTakesZero = false;
+  static __m256i add(__m256i sum, __m256i part) { return _mm256_add_epi32(sum, part); }
   static __m256i multiply_nibbles(__m256i sum, __m256i u, __m256i x) {
     return _mm256_dpbusd_avx_epi32(sum, u, x);
   }

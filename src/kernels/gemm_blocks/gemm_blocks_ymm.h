@@ -10,8 +10,9 @@
 // The product in vectors of 8 outputs, over a Dot that multiplies bytes. For the ISA files alone:
 // each gets a copy of its own, compiled with its own flags.
 //
-// Dot has: multiply_nibbles(sum, u, x), multiply_bytes(sum, u, x) with u unsigned as panels hold
-// it, x signed; kTakesZero: multiply_bytes takes 128 from every u itself.
+// Dot has: multiply_nibbles(part, u, x), multiply_bytes(sum, u, x) with u unsigned as panels hold
+// it, x signed; add(sum, part) adds what multiply_nibbles has gathered of a block from 0 on;
+// kTakesZero: multiply_bytes takes 128 from every u itself.
 namespace tender::kernels {
 namespace {
 
@@ -80,6 +81,8 @@ inline void ymm_multiply_block(__m256i (&sums)[Rows][2], const std::int8_t* code
     }
   } else {
     const __m256i low = _mm256_set1_epi8(15);
+    __m256i parts[Rows][2];
+    for (std::size_t r = 0; r < Rows; ++r) parts[r][0] = parts[r][1] = _mm256_setzero_si256();
     for (std::size_t l = 0; l < kYmmQuads / 2; ++l) {
       const __m256i left = ymm_load(weights + 64 * l), right = ymm_load(weights + 64 * l + 32);
       const __m256i first[2] = {_mm256_and_si256(left, low), _mm256_and_si256(right, low)};
@@ -89,11 +92,14 @@ inline void ymm_multiply_block(__m256i (&sums)[Rows][2], const std::int8_t* code
         const std::int8_t* eight = codes + r * stride + 8 * l;
         const __m256i x = ymm_quad(eight), next = ymm_quad(eight + 4);
         for (std::size_t half = 0; half < 2; ++half) {
-          sums[r][half] = Dot::multiply_nibbles(sums[r][half], first[half], x);
-          sums[r][half] = Dot::multiply_nibbles(sums[r][half], second[half], next);
+          parts[r][half] = Dot::multiply_nibbles(parts[r][half], first[half], x);
+          parts[r][half] = Dot::multiply_nibbles(parts[r][half], second[half], next);
         }
       }
     }
+    for (std::size_t r = 0; r < Rows; ++r)
+      for (std::size_t half = 0; half < 2; ++half)
+        sums[r][half] = Dot::add(sums[r][half], parts[r][half]);
   }
 }
 
