@@ -34,7 +34,9 @@ struct MethodTraits {
 /// Offline a site goes through observe() for every sequence, input(), rounded() for every sequence
 /// once more if the method wants the second moment, and quantize() for every layer.
 ///
-/// A method with calibrated ranges may have counts(input, x, rounded) -> SiteCounts as well.
+/// A method with calibrated ranges may have counts(input, x, rounded) -> SiteCounts as well, and
+/// one that keeps weights in rows read_row(packed, output, w [in]): an output's weights after
+/// prepare().
 template <class M>
 concept Method = std::default_initializable<M> &&
     std::constructible_from<M, const typename M::Options&> &&

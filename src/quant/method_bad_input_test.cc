@@ -70,11 +70,14 @@ TYPED_TEST(MethodBadInputTest, ScalesThatAreNotFiniteOrNotAboveZeroAreRefused) {
       bool spoilt = false;
       for (auto& item : parts[1].items) {
         if (item.name.ends_with("_scales")) std::memcpy(item.bytes.data(), &bad, sizeof bad);
-        // float16 scales at the beginning of blocks may be 0 and below
+        // Blocks begin with a scale: a float32, or a float16 that may be 0 and below.
+        const bool whole_float = options.value("weight_type", "").starts_with("symmetric");
         const std::uint16_t half = float_to_half(bad);
-        if (item.name.ends_with("_blocks")) std::memcpy(item.bytes.data(), &half, sizeof half);
+        if (item.name.ends_with("_blocks"))
+          std::memcpy(item.bytes.data(), whole_float ? static_cast<const void*>(&bad) : &half,
+                      whole_float ? sizeof bad : sizeof half);
         spoilt = spoilt || item.name.ends_with("_scales") ||
-                 (item.name.ends_with("_blocks") && !std::isfinite(bad));
+                 (item.name.ends_with("_blocks") && (whole_float || !std::isfinite(bad)));
       }
       if (!spoilt) continue;
       try {

@@ -196,6 +196,25 @@ TYPED_TEST(MethodTest, MatmulAgreesWithReferenceWithinTheRoundingOfItsSums) {
   });
 }
 
+TYPED_TEST(MethodTest, RowsReadOutOfAPreparedSiteAreItsDequantizedWeights) {
+  this->for_each([this](const MethodEntry& entry, const Json& options, const Problem& problem) {
+    const auto site = this->quantize(entry, options, problem);
+    if (!site->reads_rows()) return;
+    std::vector<Matrix> expected;
+    for (std::size_t l = 0; l < site->linears(); ++l) {
+      expected.emplace_back(site->shape(l).out, kIn);
+      site->dequantize(l, expected.back().view());
+    }
+    site->prepare(host_isa());
+    std::vector<float> row(kIn);
+    for (std::size_t l = 0; l < site->linears(); ++l)
+      for (std::size_t n = 0; n < expected[l].rows(); ++n) {
+        site->read_row(l, n, row);
+        EXPECT_TRUE(same_bits(row, expected[l].row(n))) << "layer " << l << " output " << n;
+      }
+  });
+}
+
 TYPED_TEST(MethodTest, EveryIsaAndAnyNumberOfThreadsGiveTheSameBits) {
   this->for_each([this](const MethodEntry& entry, const Json& options, const Problem& problem) {
     ThreadPool one(1);

@@ -87,14 +87,19 @@ class PackedSite {
                       ThreadPool& pool) const = 0;
   /// The definition of the product of one linear layer without epilogue, slow, in double.
   virtual void reference(const Rows& x, std::size_t linear, MatrixView<double> y) const = 0;
+  /// Whether read_row() may be called.
+  virtual bool reads_rows() const { return false; }
+  /// The weights of one output as dequantize() gives them, out of the bytes that matmul reads: an
+  /// embedding that is the head, too. After prepare(). @param w  [in]
+  virtual void read_row(std::size_t linear, std::size_t output, std::span<float> w) const;
   /// The weights that the codes stand for. @param w [out, in]
   virtual void dequantize(std::size_t linear, MatrixView<float> w) const = 0;
   /// Stores what the layers share into `site` and each layer into its own sink.
   virtual void save(PartSink& site, std::span<PartSink* const> linears) const = 0;
 
   /// Rearranges the bytes in memory and picks the kernels; once, by the loader. After it only
-  /// matmul, shape, linears, bytes, resident_bytes, activation_bits, kernel, counts, method and
-  /// inputs may be called.
+  /// matmul, read_row, shape, linears, bytes, resident_bytes, activation_bits, kernel, counts,
+  /// method and inputs may be called.
   virtual void prepare(Isa isa) = 0;
 };
 

@@ -89,6 +89,16 @@ class PackedSiteOf final : public PackedSite {
     M::reference(input_, linears_.at(linear), x, y);
   }
 
+  bool reads_rows() const override { return has_rows; }
+
+  void read_row(std::size_t linear, std::size_t output, std::span<float> w) const override {
+    require(prepared_, "rows are read after prepare()");
+    if constexpr (has_rows)
+      M::read_row(linears_.at(linear), output, w);
+    else
+      PackedSite::read_row(linear, output, w);
+  }
+
   void dequantize(std::size_t linear, MatrixView<float> w) const override {
     require(!prepared_, "weights are read from the bytes as stored, before prepare()");
     require(LinearShape{w.rows(), w.cols()} == shape(linear), "w is [out, in]");
@@ -114,6 +124,11 @@ class PackedSiteOf final : public PackedSite {
   static constexpr bool counts_rows =
       requires(const typename M::Input& input, const Rows& x, const typename M::Rounded& rounded) {
     { M::counts(input, x, rounded) } -> std::same_as<SiteCounts>;
+  };
+  /// A method may give an output's weights back after prepare(): M::read_row(packed, output, w).
+  static constexpr bool has_rows =
+      requires(const typename M::Packed& packed, std::size_t output, std::span<float> w) {
+    { M::read_row(packed, output, w) } -> std::same_as<void>;
   };
   static constexpr std::memory_order kRelaxed = std::memory_order_relaxed;
 

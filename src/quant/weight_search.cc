@@ -226,17 +226,24 @@ std::vector<float> importance_of(const SecondMoment* moment, std::size_t in) {
 
 }  // namespace
 
-SymmetricCodes search_weights(MatrixView<const float> w, const WeightFormat& format,
-                              const WeightSearchOptions& options, const SecondMoment* moment,
-                              ThreadPool& pool) {
-  const bool compensated = options.weight_search == WeightSearch::gptq;
-  if (compensated && moment == nullptr)
+const Compensation& compensation_of(const SecondMoment* moment,
+                                    const WeightSearchOptions& options) {
+  if (moment == nullptr)
     fail(ErrorKind::invalid_input,
          {.code = "Q_CALIBRATION",
           .found = "no calibration rows",
           .expected = "rows of the site",
           .hint = "give a text with --calibration"},
          "GPTQ weighs errors by the rows of a site, and saw none");
+  return moment->compensation(
+      {.damping = static_cast<double>(options.damping) / 1000, .order = options.sweep_order});
+}
+
+SymmetricCodes search_weights(MatrixView<const float> w, const WeightFormat& format,
+                              const WeightSearchOptions& options, const SecondMoment* moment,
+                              ThreadPool& pool) {
+  const bool compensated = options.weight_search == WeightSearch::gptq;
+  const Compensation* compensation = compensated ? &compensation_of(moment, options) : nullptr;
   const std::vector<float> importance = importance_of(moment, w.cols());
   const ScaleSearch search(format, options.weight_scale, importance);
   SymmetricCodes codes = search_scales(w, format, search, pool);
@@ -244,10 +251,8 @@ SymmetricCodes search_weights(MatrixView<const float> w, const WeightFormat& for
     round_to_nearest(w, codes, pool);
     return codes;
   }
-  const Compensation& compensation = moment->compensation(
-      {.damping = static_cast<double>(options.damping) / 1000, .order = options.sweep_order});
   const bool in_order = codes.group != 0 && options.sweep_order == SweepOrder::natural;
-  round_compensated(w, compensation, in_order ? &search : nullptr, codes, pool);
+  round_compensated(w, *compensation, in_order ? &search : nullptr, codes, pool);
   return codes;
 }
 

@@ -57,6 +57,10 @@ struct WeightFormat {
   std::size_t group = 0;  ///< inputs per scale or multiplier, for those granularities
 };
 
+/// What a sweep with these options compensates by. @param moment  of the rows, or null
+/// @throws Error invalid_input (Q_MOMENT; Q_CALIBRATION where there is no moment)
+const Compensation& compensation_of(const SecondMoment* moment, const WeightSearchOptions& options);
+
 /// Scales, multipliers and codes of a layer.
 ///
 /// Scales are fixed before codes; but where gptq sweeps in natural order, the scales of groups, or

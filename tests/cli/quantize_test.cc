@@ -111,7 +111,7 @@ TEST_F(QuantizeCommandTest, EndsWithSizesBeforeAndAfterAndWithAllKeys) {
 }
 
 TEST_F(QuantizeCommandTest, WhatIsWrongOnTheCommandLineEndsWithTwo) {
-  expect_refused(run_tender(quantize({"--method", "gguf"})), 2, "METHOD_UNKNOWN");
+  expect_refused(run_tender(quantize({"--method", "awq"})), 2, "METHOD_UNKNOWN");
   expect_refused(run_tender(quantize({})), 2, "USAGE");
   expect_refused(run_tender(quantize({"--method", "tender"})), 2, "CALIBRATION_NEEDED");
   expect_refused(

@@ -20,11 +20,17 @@ constexpr std::size_t kBlock = kernels::PanelsBlocks::kBlock;
 constexpr std::size_t kSuper = kernels::PanelsBlocks::kSuper;
 constexpr std::size_t kHalf = sizeof(std::uint16_t);
 
+constexpr std::size_t kFloat = sizeof(float);
+// Below it quotients by the scale would not be finite.
+constexpr float kTinyScale = 0x1p-100F;
+
 constexpr std::array kTypes = {
-    BlockType{DType::q8_0, 8, 128, BlockScales::halves},
-    BlockType{DType::q4_0, 4, 8, BlockScales::halves},
-    BlockType{DType::q4_1, 4, 0, BlockScales::halves_and_minima},
-    BlockType{DType::q4_k, 4, 0, BlockScales::superblocks},
+    BlockType{"Q8_0", DType::q8_0, 8, kBlock, 34, 8, 128, BlockScales::halves},
+    BlockType{"Q4_0", DType::q4_0, 2, kBlock, 18, 4, 8, BlockScales::halves},
+    BlockType{"Q4_1", DType::q4_1, 3, kBlock, 20, 4, 0, BlockScales::halves_and_minima},
+    BlockType{"symmetric-8", std::nullopt, -8, kBlock, 36, 8, 128, BlockScales::floats},
+    BlockType{"symmetric-4", std::nullopt, -4, kBlock, 20, 4, 8, BlockScales::floats},
+    BlockType{"Q4_K", DType::q4_k, 12, kSuper* kBlock, 144, 4, 0, BlockScales::superblocks},
 };
 
 float half_at(const std::uint8_t* at) {
@@ -38,11 +44,21 @@ void put_half(std::uint8_t* at, float value) {
   std::memcpy(at, &bits, sizeof bits);
 }
 
-/// Blocks of 32 in a stored block.
-std::size_t blocks_of(const BlockType& type) { return traits(type.type).block / kBlock; }
+float float_at(const std::uint8_t* at) {
+  float value = 0;
+  std::memcpy(&value, at, sizeof value);
+  return value;
+}
 
-/// 16 bytes: low nibbles are the first half of the block.
-void read_nibbles(const std::uint8_t* from, std::uint8_t (&codes)[kBlock]) {
+/// Blocks of 32 in a stored block.
+std::size_t blocks_of(const BlockType& type) { return type.width / kBlock; }
+
+/// 32 codes of a block, in the order of all types but Q4_K.
+void read_codes(int bits, const std::uint8_t* from, std::uint8_t (&codes)[kBlock]) {
+  if (bits == 8) {
+    for (std::size_t i = 0; i < kBlock; ++i) codes[i] = static_cast<std::uint8_t>(from[i] ^ 0x80U);
+    return;
+  }
   for (std::size_t i = 0; i < kBlock / 2; ++i) {
     codes[i] = from[i] & 15U;
     codes[i + kBlock / 2] = from[i] >> 4U;
@@ -65,24 +81,20 @@ void read_six_bits(const std::uint8_t* packed, std::size_t block, BlockScale& sc
 /// Block `b` of a row. @param codes  of all 32
 void read_block(const BlockType& type, const std::uint8_t* row, std::size_t b,
                 std::uint8_t (&codes)[kBlock], BlockScale& scale) {
-  const std::uint8_t* at = row + b / blocks_of(type) * (traits(type.type).bits / 8);
-  scale = {half_at(at), 0, 1, 0};
-  if (type.type == DType::q8_0) {
-    for (std::size_t i = 0; i < kBlock; ++i)
-      codes[i] = static_cast<std::uint8_t>(at[kHalf + i] ^ 0x80U);
-  } else if (type.type == DType::q4_0) {
-    read_nibbles(at + kHalf, codes);
-  } else if (type.type == DType::q4_1) {
-    scale.minimum = half_at(at + kHalf);
-    read_nibbles(at + 2 * kHalf, codes);
-  } else {
-    scale.minimum = half_at(at + kHalf);
-    read_six_bits(at + 2 * kHalf, b % kSuper, scale);
-    // two blocks share 32 bytes: low nibbles are the first of them
-    const std::uint8_t* nibbles = at + 2 * kHalf + 12 + b % kSuper / 2 * kBlock;
-    for (std::size_t i = 0; i < kBlock; ++i)
-      codes[i] = b % 2 == 0 ? nibbles[i] & 15U : nibbles[i] >> 4U;
+  const std::uint8_t* at = row + b / blocks_of(type) * type.bytes;
+  scale = {0, 0, 1, 0};
+  scale.scale = type.form == BlockScales::floats ? float_at(at) : half_at(at);
+  at += type.form == BlockScales::floats ? kFloat : kHalf;
+  if (type.form == BlockScales::halves_and_minima || type.form == BlockScales::superblocks) {
+    scale.minimum = half_at(at);
+    at += kHalf;
   }
+  if (type.form != BlockScales::superblocks) return read_codes(type.bits, at, codes);
+  read_six_bits(at, b % kSuper, scale);
+  // two blocks share 32 bytes: low nibbles are the first of them
+  const std::uint8_t* nibbles = at + 12 + b % kSuper / 2 * kBlock;
+  for (std::size_t i = 0; i < kBlock; ++i)
+    codes[i] = b % 2 == 0 ? nibbles[i] & 15U : nibbles[i] >> 4U;
 }
 
 /// A scale as it will be stored.
@@ -112,7 +124,7 @@ Ends ends_of(std::span<const float> w) {
   return ends;
 }
 
-float inverse(float d) { return d == 0 ? 0 : 1 / d; }
+float inverse(float d) { return std::abs(d) < kTinyScale ? 0 : 1 / d; }
 
 /// Half away from zero. |value| is small.
 float round_away(float value) {
@@ -128,12 +140,12 @@ std::uint8_t nibble_of(float value) {
 void round_block(const BlockType& type, std::span<const float> w, std::uint8_t* codes,
                  BlockScale& scale) {
   const Ends ends = ends_of(w);
-  if (type.type == DType::q8_0) {
+  if (type.bits == 8) {
     const float d = std::abs(ends.signed_largest) / 127;
     for (std::size_t i = 0; i < w.size(); ++i)
       codes[i] = static_cast<std::uint8_t>(static_cast<int>(round_away(w[i] * inverse(d))) + 128);
     scale.scale = stored_scale(d);
-  } else if (type.type == DType::q4_0) {
+  } else if (type.form == BlockScales::halves) {
     const float d = ends.signed_largest / -8;
     for (std::size_t i = 0; i < w.size(); ++i) codes[i] = nibble_of(w[i] * inverse(d) + 8.5F);
     scale.scale = stored_scale(d);
@@ -151,13 +163,17 @@ void round_block(const BlockType& type, std::span<const float> w, std::uint8_t* 
 std::span<const BlockType> block_types() { return kTypes; }
 
 const BlockType* find_block_type(DType type) {
-  const auto found = std::ranges::find(kTypes, type, &BlockType::type);
+  const auto found = std::ranges::find(kTypes, std::optional(type), &BlockType::file);
+  return found == kTypes.end() ? nullptr : &*found;
+}
+
+const BlockType* find_block_type(std::int64_t id) {
+  const auto found = std::ranges::find(kTypes, id, &BlockType::id);
   return found == kTypes.end() ? nullptr : &*found;
 }
 
 std::size_t block_row_bytes(const BlockType& type, std::size_t in) {
-  const DTypeTraits& stored = traits(type.type);
-  return (in + stored.block - 1) / stored.block * (stored.bits / 8);
+  return (in + type.width - 1) / type.width * type.bytes;
 }
 
 void read_block_row(const BlockType& type, std::span<const std::byte> bytes, std::size_t in,
@@ -178,14 +194,17 @@ void write_block_row(const BlockType& type, const BlockRow& row, std::span<std::
   require(blocks_of(type) == 1, "superblocks are read, not written");
   require(bytes.size() == block_row_bytes(type, row.codes.size()), "a row has all of its blocks");
   auto* to = reinterpret_cast<std::uint8_t*>(bytes.data());
-  for (std::size_t b = 0; b < row.scales.size(); ++b, to += traits(type.type).bits / 8) {
+  for (std::size_t b = 0; b < row.scales.size(); ++b, to += type.bytes) {
     std::uint8_t codes[kBlock];
     std::fill_n(codes, kBlock, static_cast<std::uint8_t>(type.zero));
     std::copy_n(row.codes.begin() + static_cast<std::ptrdiff_t>(b * kBlock),
                 std::min(kBlock, row.codes.size() - b * kBlock), codes);
     std::uint8_t* at = to;
-    put_half(at, row.scales[b].scale);
-    at += kHalf;
+    if (type.form == BlockScales::floats)
+      std::memcpy(at, &row.scales[b].scale, kFloat);
+    else
+      put_half(at, row.scales[b].scale);
+    at += type.form == BlockScales::floats ? kFloat : kHalf;
     if (type.form == BlockScales::halves_and_minima) {
       put_half(at, row.scales[b].minimum);
       at += kHalf;
@@ -207,7 +226,8 @@ float block_weight(const BlockType& type, std::uint8_t code, const BlockScale& s
 }
 
 std::uint8_t nearest_block_code(const BlockType& type, const BlockScale& scale, double w) {
-  const double least = type.bits == 8 ? 1 : 0, most = type.bits == 8 ? 255 : 15;
+  const bool even = type.bits == 8 || type.form == BlockScales::floats;  // as many on both sides
+  const double least = even ? 1 : 0, most = type.bits == 8 ? 255 : 15;
   if (scale.scale == 0) return static_cast<std::uint8_t>(type.zero);
   const double minimum = type.form == BlockScales::halves_and_minima ? scale.minimum : 0;
   const double level = (w - minimum) / static_cast<double>(scale.scale) + type.zero;
@@ -215,13 +235,58 @@ std::uint8_t nearest_block_code(const BlockType& type, const BlockScale& scale, 
 }
 
 BlockRow round_to_blocks(const BlockType& type, std::span<const float> w) {
-  require(blocks_of(type) == 1, "superblocks are read, not made");
+  require(type.form == BlockScales::halves || type.form == BlockScales::halves_and_minima,
+          "a type whose scales are ggml's to choose");
   BlockRow row{std::vector<std::uint8_t>(w.size()),
                std::vector<BlockScale>((w.size() + kBlock - 1) / kBlock)};
   for (std::size_t b = 0; b < row.scales.size(); ++b)
     round_block(type, w.subspan(b * kBlock, std::min(kBlock, w.size() - b * kBlock)),
                 row.codes.data() + b * kBlock, row.scales[b]);
   return row;
+}
+
+namespace {
+
+constexpr std::size_t kWidth = kernels::PanelsBlocks::kWidth;
+
+/// Scale and minimum of output j of a panel. @param scales  of the panel
+BlockScale panel_scale(BlockScales form, const std::uint8_t* scales, std::size_t b, std::size_t j) {
+  constexpr std::size_t kHalves = kWidth * kHalf;
+  switch (form) {
+    case BlockScales::floats:
+      return {float_at(scales + (b * kWidth + j) * kFloat), 0, 1, 0};
+    case BlockScales::halves:
+      return {half_at(scales + b * kHalves + j * kHalf), 0, 1, 0};
+    case BlockScales::halves_and_minima: {
+      const std::uint8_t* at = scales + b * 2 * kHalves + j * kHalf;
+      return {half_at(at), half_at(at + kHalves), 1, 0};
+    }
+    case BlockScales::superblocks:
+      break;
+  }
+  const std::uint8_t* super = scales + b / kSuper * (2 * kHalves + kSuper * 2 * kWidth);
+  const std::uint8_t* times = super + 2 * kHalves + b % kSuper * 2 * kWidth;
+  return {half_at(super + j * kHalf), half_at(super + kHalves + j * kHalf), times[j],
+          times[kWidth + j]};
+}
+
+}  // namespace
+
+// Places are drawn in kernels/gemm_blocks/gemm_blocks.h.
+void read_panel_row(const kernels::PanelsBlocks& panels, std::size_t output, std::span<float> w) {
+  require(output < panels.shape().out && w.size() == panels.shape().in, "an output of the panels");
+  const std::size_t p = output / kWidth, j = output % kWidth;
+  const std::uint8_t* codes = panels.data() + p * panels.panel_bytes();
+  const std::uint8_t* scales = panels.scales() + p * panels.panel_scale_bytes();
+  const BlockType type{"", std::nullopt, 0, 0, 0, panels.bits(), panels.zero(), panels.form()};
+  BlockScale scale;
+  for (std::size_t k = 0; k < w.size(); ++k) {
+    if (k % kBlock == 0) scale = panel_scale(panels.form(), scales, k / kBlock, j);
+    const std::size_t line = panels.bits() == 8 ? k / 4 : k / 8;
+    const unsigned byte = codes[(line * kWidth + j) * 4 + k % 4];
+    const unsigned code = panels.bits() == 8 ? byte : k % 8 < 4 ? byte & 15U : byte >> 4U;
+    w[k] = block_weight(type, static_cast<std::uint8_t>(code), scale);
+  }
 }
 
 }  // namespace tender::quant

@@ -2,7 +2,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "kernels/gemm_blocks/gemm_blocks.h"
@@ -11,19 +13,28 @@
 
 namespace tender::quant {
 
-/// A type of GGUF whose blocks of 32 weights are multiplied as they are stored
-/// (checkpoints.md 6.3).
+/// A type whose blocks of 32 weights are multiplied as they are stored: one of GGUF
+/// (checkpoints.md 6.3), or one of our own with float32 scales.
+///
+///     symmetric-8   0 scale float32, 4 signed codes of 8 bits, above -128
+///     symmetric-4   0 scale float32, 4 codes + 8 in nibbles, placed as in Q4_0; codes above -8
 struct BlockType {
-  DType type;
+  std::string_view name;      ///< "Q4_0", "symmetric-4"
+  std::optional<DType> file;  ///< of tensors in GGUF files; nothing for our own
+  int id;                     ///< in parts: GGUF's number; our own have negative ones
+  std::size_t width;          ///< weights that are stored together
+  std::size_t bytes;          ///< in which they are stored
   int bits;                   ///< of a code
   int zero;                   ///< of an unsigned code that stands for 0
   kernels::BlockScales form;  ///< of scales, beside the codes in a product
 };
 
-/// Q8_0, Q4_0, Q4_1, Q4_K.
+/// Q8_0, Q4_0, Q4_1, symmetric-8, symmetric-4, Q4_K.
 std::span<const BlockType> block_types();
 /// Null for a type of other blocks, or of none.
 const BlockType* find_block_type(DType type);
+/// By BlockType::id; null if there is none.
+const BlockType* find_block_type(std::int64_t id);
 
 /// Bytes of a row of `in` weights; the last block may be short in codes, not in bytes.
 std::size_t block_row_bytes(const BlockType& type, std::size_t in);
@@ -48,19 +59,24 @@ struct BlockRow {
 };
 void read_block_row(const BlockType& type, std::span<const std::byte> bytes, std::size_t in,
                     BlockRow& row);
-/// Not for Q4_K. Scales are rounded to float16. @param bytes  [block_row_bytes]
+/// Not for Q4_K. Scales are rounded to float16, but for our own types. @param bytes
+/// [block_row_bytes]
 void write_block_row(const BlockType& type, const BlockRow& row, std::span<std::byte> bytes);
 
 /// scale * (code - zero) + minimum, rounded once.
 float block_weight(const BlockType& type, std::uint8_t code, const kernels::BlockScale& scale);
 
-/// The code whose weight is nearest to `w`; scale and minimum are float16 numbers.
+/// The code whose weight is nearest to `w`; not for Q4_K.
 std::uint8_t nearest_block_code(const BlockType& type, const kernels::BlockScale& scale, double w);
 
 /// Codes and scales of a row as ggml's reference makes them: with d from the largest magnitude
 /// (Q8_0: |w| / 127; Q4_0: the signed one / -8) or from both ends (Q4_1: (max - min) / 15), codes
-/// under d before it is rounded to float16. Not for Q4_K.
+/// under d before it is rounded to float16. Where |d| < 2^-100 the codes are those of 0. For types
+/// with float16 scales, Q4_K not among them.
 /// @throws Error invalid_input (FLOAT_RANGE) where a scale is beyond float16
 BlockRow round_to_blocks(const BlockType& type, std::span<const float> w);
+
+/// The weights of one output out of panels, as block_weight() has them. @param w  [in]
+void read_panel_row(const kernels::PanelsBlocks& panels, std::size_t output, std::span<float> w);
 
 }  // namespace tender::quant

@@ -28,11 +28,11 @@ std::vector<float> dequantized(const BlockType& type, std::span<const std::byte>
 TEST(Blocks, AnyBytesGiveTheWeightsThatFilesAreReadAs) {
   Rng rng(51, "blocks");
   for (const BlockType& type : block_types())
-    for (int repeat = 0; repeat < 50; ++repeat) {
+    for (int repeat = 0; type.file && repeat < 50; ++repeat) {
       constexpr std::size_t kIn = 512;
       std::vector<std::byte> bytes(block_row_bytes(type, kIn));
       for (std::byte& byte : bytes) byte = static_cast<std::byte>(rng.below(256));
-      TensorInfo tensor{"t", type.type, {1, kIn}, bytes};
+      TensorInfo tensor{"t", *type.file, {1, kIn}, bytes};
       std::vector<float> expected(kIn);
       io::to_float32(tensor, expected);
       const std::vector<float> found = dequantized(type, bytes, kIn);
@@ -40,18 +40,22 @@ TEST(Blocks, AnyBytesGiveTheWeightsThatFilesAreReadAs) {
         if (std::isnan(expected[k]))
           EXPECT_TRUE(std::isnan(found[k]));
         else
-          ASSERT_EQ(found[k], expected[k]) << to_string(type.type) << " " << k;
+          ASSERT_EQ(found[k], expected[k]) << type.name << " " << k;
       }
     }
 }
 
-TEST(Blocks, RowsAreWrittenAsTheyWereRead) {
+TEST(Blocks, RowsAreReadAsTheyWereWritten) {
   Rng rng(52, "blocks");
   for (const BlockType& type : block_types()) {
-    if (type.type == DType::q4_k) continue;
+    if (type.file == DType::q4_k) continue;
     std::vector<float> w(70);  // the last block is short
     for (float& value : w) value = rng.normal();
-    const BlockRow row = round_to_blocks(type, w);
+    BlockRow row;
+    if (type.file) row = round_to_blocks(type, w);
+    for (std::size_t k = 0; !type.file && k < w.size(); ++k)
+      row.codes.push_back(static_cast<std::uint8_t>(rng.below(std::uint64_t{1} << type.bits)));
+    for (std::size_t b = 0; !type.file && b < 3; ++b) row.scales.push_back({rng.normal(), 0, 1, 0});
     std::vector<std::byte> bytes(block_row_bytes(type, w.size()));
     write_block_row(type, row, bytes);
     BlockRow back;
@@ -93,17 +97,65 @@ TEST(Blocks, ScalesAndCodesAreThoseOfTheReference) {
 TEST(Blocks, TheNearestCodeIsNeverFurtherThanAnyOther) {
   Rng rng(53, "nearest");
   for (const BlockType& type : block_types()) {
-    if (type.type == DType::q4_k) continue;
+    if (type.file == DType::q4_k) continue;
     for (int repeat = 0; repeat < 200; ++repeat) {
       const kernels::BlockScale scale{half_to_float(float_to_half(0.1F * rng.normal())),
                                       half_to_float(float_to_half(rng.normal())), 1, 0};
       const double w = 2 * rng.normal();
       const std::uint8_t code = nearest_block_code(type, scale, w);
       const double error = std::abs(w - block_weight(type, code, scale));
-      for (int other = type.bits == 8 ? 1 : 0; other < 1 << type.bits; ++other)
+      for (int other = type.bits == 8 || !type.file ? 1 : 0; other < 1 << type.bits; ++other)
         ASSERT_LE(error, std::abs(w - block_weight(type, static_cast<std::uint8_t>(other), scale)) +
                              1e-12);
     }
+  }
+}
+
+// Panels hold what was put there: any codes, any finite scales, a panel that is not full.
+TEST(Blocks, PanelsGiveTheWeightsOfTheirRowsBack) {
+  Rng rng(54, "panels");
+  constexpr std::size_t kOut = 19;
+  for (const BlockType& type : block_types()) {
+    const std::size_t in = type.file == DType::q4_k ? 512 : 70;
+    kernels::PanelsBlocks panels({kOut, in}, type.bits, type.zero, type.form);
+    std::vector<std::vector<float>> expected;
+    for (std::size_t n = 0; n < kOut; ++n) {
+      BlockRow row;
+      for (std::size_t k = 0; k < in; ++k)
+        row.codes.push_back(static_cast<std::uint8_t>(rng.below(std::uint64_t{1} << type.bits)));
+      for (std::size_t b = 0; b < (in + 31) / 32; ++b) {
+        const bool super = type.form == kernels::BlockScales::superblocks;
+        if (b == 0 || !super || b % 8 == 0)
+          row.scales.push_back({half_to_float(float_to_half(rng.normal())),
+                                half_to_float(float_to_half(rng.normal())), 1, 0});
+        else
+          row.scales.push_back(row.scales.back());
+        if (!super) continue;
+        row.scales.back().times = static_cast<std::uint8_t>(rng.below(64));
+        row.scales.back().min_times = static_cast<std::uint8_t>(rng.below(64));
+      }
+      panels.put(n, row.codes, row.scales);
+      expected.emplace_back();
+      for (std::size_t k = 0; k < in; ++k)
+        expected.back().push_back(block_weight(type, row.codes[k], row.scales[k / 32]));
+    }
+    std::vector<float> found(in);
+    for (std::size_t n = 0; n < kOut; ++n) {
+      read_panel_row(panels, n, found);
+      EXPECT_EQ(found, expected[n]) << type.name << " output " << n;
+    }
+  }
+}
+
+// Quotients by their scales would not be finite.
+TEST(Blocks, WeightsTooSmallForAScaleAreZero) {
+  std::vector<float> w(32, 1e-42F);
+  w[3] = -2e-42F;
+  for (const BlockType& type : block_types()) {
+    if (!type.file || type.file == DType::q4_k) continue;
+    const BlockRow row = round_to_blocks(type, w);
+    for (std::size_t k = 0; k < w.size(); ++k)
+      EXPECT_EQ(block_weight(type, row.codes[k], row.scales[0]), 0.0F) << type.name;
   }
 }
 

@@ -27,10 +27,9 @@ constexpr std::size_t kPanelsOfManyRows = 3;
 std::size_t blocks_of(std::size_t in) { return (in + kBlock - 1) / kBlock; }
 int highest_code(const GgufInput& input) { return (1 << (input.activation_bits - 1)) - 1; }
 
-const BlockType& type_of(GgufType type) {
-  constexpr DType kStored[] = {DType::q8_0, DType::q4_0, DType::q4_1};
-  return *find_block_type(kStored[static_cast<std::size_t>(type)]);
-}
+const BlockType& type_of(GgufType type) { return block_types()[static_cast<std::size_t>(type)]; }
+
+bool has_own_scales(const BlockType& type) { return type.form == kernels::BlockScales::floats; }
 
 /// A row's codes, steps and sums by the definition.
 struct BlockedRow {
@@ -44,6 +43,22 @@ struct BlockedRow {
   std::vector<float> steps;
   std::vector<std::int32_t> sums;
 };
+
+/// Scales and codes of a type with float32 scales.
+std::vector<BlockRow> search_symmetric(const BlockType& type, MatrixView<const float> w,
+                                       const WeightSearchOptions& options,
+                                       const SecondMoment* moment, ThreadPool& pool) {
+  const SymmetricCodes found =
+      search_weights(w, {type.bits, WeightGranularity::group, kBlock}, options, moment, pool);
+  std::vector<BlockRow> rows(w.rows());
+  for (std::size_t n = 0; n < w.rows(); ++n) {
+    for (std::size_t k = 0; k < w.cols(); ++k)
+      rows[n].codes.push_back(static_cast<std::uint8_t>(found.codes[n * w.cols() + k] + type.zero));
+    for (std::size_t b = 0; b < blocks_of(w.cols()); ++b)
+      rows[n].scales.push_back({found.scale(n, b * kBlock), 0, 1, 0});
+  }
+  return rows;
+}
 
 /// Codes chosen one input channel at a time under scales that are there. @param rows  every
 /// output's, whose codes are overwritten
@@ -63,16 +78,36 @@ void compensate(const BlockType& type, MatrixView<const float> w, const Compensa
       pool);
 }
 
+/// Scales as ggml has them; codes as it has them, or compensated.
+std::vector<BlockRow> search_blocks(const BlockType& type, MatrixView<const float> w,
+                                    const WeightSearchOptions& options, const SecondMoment* moment,
+                                    ThreadPool& pool) {
+  std::vector<BlockRow> rows(w.rows());
+  pool.for_each_part(w.rows(), [&](std::size_t begin, std::size_t end) {
+    for (std::size_t n = begin; n < end; ++n) rows[n] = round_to_blocks(type, w.row(n));
+  });
+  if (options.weight_search == WeightSearch::rtn) return rows;
+  const Compensation& compensation = compensation_of(moment, options);
+  compensate(type, w, compensation, rows, pool);
+  return rows;
+}
+
 }  // namespace
 
-void settle(GgufOptions&) {}
+void settle(GgufOptions& options) {
+  if (!has_own_scales(type_of(options.weight_type)) && options.weight_scale != WeightScale::max)
+    refuse_option("gguf", "weight_scale", "mse",
+                  "max, or a weight_type whose scales are not ggml's: symmetric-8, symmetric-4");
+}
 
 MethodTraits Gguf::traits() const {
   const bool rounds = options_.activation_granularity == BlockSteps::block;
   return {.inputs = rounds ? InputRounding::by_row : InputRounding::none,
           .wants_inputs = false,
           .wants_moment = options_.weight_search == WeightSearch::gptq,
-          .idempotent = false,
+          .idempotent = has_own_scales(type_of(options_.weight_type)) &&
+                        options_.weight_search == WeightSearch::rtn &&
+                        options_.weight_scale == WeightScale::max,
           .weight_bits = static_cast<double>(type_of(options_.weight_type).bits),
           .activation_bits = rounds ? static_cast<double>(options_.activation_bits) : kNotRounded};
 }
@@ -102,24 +137,9 @@ BlockMatrix Gguf::quantize(MatrixView<const float> w, const Input& input,
                            const SecondMoment* moment, ThreadPool& pool) const {
   require(w.cols() == input.in, "weights are [out, in]");
   const BlockType& type = type_of(options_.weight_type);
-  std::vector<BlockRow> rows(w.rows());
-  pool.for_each_part(w.rows(), [&](std::size_t begin, std::size_t end) {
-    for (std::size_t n = begin; n < end; ++n) rows[n] = round_to_blocks(type, w.row(n));
-  });
-  // scales as they are stored decide what is nearest
-  if (options_.weight_search == WeightSearch::gptq) {
-    if (moment == nullptr)
-      fail(ErrorKind::invalid_input,
-           {.code = "Q_CALIBRATION",
-            .found = "no calibration rows",
-            .expected = "rows of the site",
-            .hint = "give a text with --calibration"},
-           "GPTQ weighs errors by the rows of a site, and saw none");
-    compensate(type, w,
-               moment->compensation({.damping = static_cast<double>(options_.damping) / 1000,
-                                     .order = SweepOrder::largest_first}),
-               rows, pool);
-  }
+  const std::vector<BlockRow> rows = has_own_scales(type)
+                                         ? search_symmetric(type, w, options_, moment, pool)
+                                         : search_blocks(type, w, options_, moment, pool);
   const std::size_t each = block_row_bytes(type, input.in);
   BlockMatrix matrix{&type, {w.rows(), w.cols()}, std::vector<std::byte>(w.rows() * each)};
   for (std::size_t n = 0; n < w.rows(); ++n)
@@ -156,7 +176,7 @@ GgufInput Gguf::load_input(const PartSource& source) {
 
 void Gguf::save(const Packed& packed, PartSink& sink) {
   const BlockMatrix& weights = packed.weights;
-  const std::array<std::int32_t, 2> type = {*tender::traits(weights.type->type).gguf_id,
+  const std::array<std::int32_t, 2> type = {weights.type->id,
                                             static_cast<std::int32_t>(weights.shape.in)};
   sink.put<std::int32_t>(part_of(kName, "type"), DType::i32, {type.size()}, type);
   sink.put(part_of(kName, "blocks"), DType::u8,
@@ -166,14 +186,12 @@ void Gguf::save(const Packed& packed, PartSink& sink) {
 GgufPacked Gguf::load(const Input& input, const PartSource& source) {
   const std::string name = part_of(kName, "type");
   const auto stored = values_of<std::int32_t>(source.get(name, DType::i32, {2}));
-  const std::int32_t id = stored[0];
   check_number(source, name, "inputs", stored[1], static_cast<std::int64_t>(input.in),
                static_cast<std::int64_t>(input.in));
-  const auto types = block_types();
-  const auto type = std::ranges::find_if(
-      types, [&](const BlockType& each) { return *tender::traits(each.type).gguf_id == id; });
-  if (type == types.end())
-    refuse_part(source, name, "QC_RANGE", fmt::format("type {}", id), "Q8_0, Q4_0, Q4_1 or Q4_K");
+  const BlockType* type = find_block_type(std::int64_t{stored[0]});
+  if (type == nullptr)
+    refuse_part(source, name, "QC_RANGE", fmt::format("type {}", stored[0]),
+                "the number of Q8_0, Q4_0, Q4_1, Q4_K or a symmetric type");
   const std::string blocks = part_of(kName, "blocks");
   const Part part = get_ranked(source, blocks, DType::u8, 2);
   const std::size_t each = block_row_bytes(*type, input.in);
@@ -181,14 +199,15 @@ GgufPacked Gguf::load(const Input& input, const PartSource& source) {
     refuse_part(source, blocks, "CK_PART_SHAPE", fmt::format("rows of {} bytes", part.shape[1]),
                 fmt::format("{} for {} inputs", each, input.in));
   GgufPacked packed;
-  packed.weights = {&*type, {part.shape[0], input.in}, {part.bytes.begin(), part.bytes.end()}};
+  packed.weights = {type, {part.shape[0], input.in}, {part.bytes.begin(), part.bytes.end()}};
   BlockRow row;
   for (std::size_t n = 0; n < part.shape[0]; ++n) {
     read_block_row(*type, packed.weights.row(n), input.in, row);
     for (const kernels::BlockScale& scale : row.scales)
-      if (!std::isfinite(scale.scale) || !std::isfinite(scale.minimum))
+      if (!std::isfinite(scale.scale) || !std::isfinite(scale.minimum) ||
+          (has_own_scales(*type) && scale.scale <= 0))
         refuse_part(source, blocks, "QC_SCALE", fmt::format("a scale of {}", scale.scale),
-                    "finite numbers");
+                    has_own_scales(*type) ? "finite numbers above 0" : "finite numbers");
   }
   return packed;
 }
@@ -302,9 +321,14 @@ void Gguf::matmul(const Input& input, const Packed& packed, const Rounded& round
 }
 
 std::string Gguf::kernel(const Input& input, const Packed& packed) {
-  const std::string_view type = to_string(packed.weights.type->type);
+  const std::string_view type = packed.weights.type->name;
   if (!input.rounds()) return fmt::format("gemm_f32 {} on {} weights", input.floats->name, type);
   return fmt::format("gemm_blocks {}, {} as stored", input.gemm->name, type);
+}
+
+void Gguf::read_row(const Packed& packed, std::size_t output, std::span<float> w) {
+  if (packed.floats.bytes() == 0) return read_panel_row(packed.panels, output, w);
+  packed.floats.take(output, MatrixView<float>(w.data(), 1, w.size()));
 }
 
 std::unique_ptr<PackedSite> site_of_blocks(std::vector<BlockMatrix> layers, int activation_bits) {

@@ -17,35 +17,32 @@
 
 namespace tender::quant {
 
-enum class GgufType : std::uint8_t { q8_0, q4_0, q4_1 };
-inline constexpr std::array<std::string_view, 3> kGgufTypes = {"q8_0", "q4_0", "q4_1"};
+/// Those that weights are quantized to, in the order of block_types().
+enum class GgufType : std::uint8_t { q8_0, q4_0, q4_1, symmetric_8, symmetric_4 };
+inline constexpr std::array<std::string_view, 5> kGgufTypes = {"q8_0", "q4_0", "q4_1",
+                                                               "symmetric-8", "symmetric-4"};
 
 /// Which values of a row share a step.
 enum class BlockSteps : std::uint8_t { none, block };
 inline constexpr std::array<std::string_view, 2> kBlockSteps = {"none", "block"};
 
-struct GgufOptions {
+struct GgufOptions : WeightSearchOptions {
   GgufType weight_type = GgufType::q4_0;
   int activation_bits = 8;
   BlockSteps activation_granularity = BlockSteps::block;
-  WeightSearch weight_search = WeightSearch::rtn;
-  int damping = 10;
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor& visit) {
     visit.choice("weight_type", self.weight_type, kGgufTypes,
                  "blocks of 32 weights with a float16 scale (q4_1: and a minimum), as GGUF has "
-                 "them");
+                 "them; or with a float32 scale");
     visit.bits("activation_bits", self.activation_bits, "bits of an activation code");
     visit.choice("activation_granularity", self.activation_granularity, kBlockSteps,
                  "activations that share a step: none are rounded, or blocks of 32");
-    visit.choice("weight_search", self.weight_search, kWeightSearches,
-                 "codes of weights: as ggml rounds, or errors made up for by the weights that are "
-                 "still to be rounded (GPTQ), under the same scales");
-    visit.integer("damping", self.damping, 1, 1000,
-                  "with gptq: thousandths of the mean second moment added to each channel's");
+    WeightSearchOptions::fields(self, visit);
   }
 };
+/// @throws Error invalid_argument (OPTION_VALUE) where scales are ggml's and others are asked for
 void settle(GgufOptions& options);
 
 /// How a site's rows are rounded.
@@ -63,8 +60,8 @@ struct GgufInput {
 
 /// One layer.
 ///
-///     part gguf_type     int32 [2]               GGUF's number of the type, inputs
-///     part gguf_blocks   uint8 [out, row bytes]  blocks as GGUF stores them
+///     part gguf_type     int32 [2]               BlockType::id, inputs
+///     part gguf_blocks   uint8 [out, row bytes]  blocks as their type has them
 struct GgufPacked {
   BlockMatrix weights;
   kernels::PanelsBlocks panels;  ///< made by prepare() where rows are rounded
@@ -85,7 +82,7 @@ class Gguf {
  public:
   static constexpr std::string_view kName = "gguf";
   static constexpr std::string_view kSummary =
-      "blocks of 32 weights as GGUF stores them (Q8_0, Q4_0, Q4_1), rows in blocks of 32";
+      "blocks of 32 weights (GGUF's Q8_0, Q4_0, Q4_1; float32 scales), rows in blocks of 32";
   using Options = GgufOptions;
   using Calibration = ChannelMaxima;
   using Input = GgufInput;
@@ -129,6 +126,8 @@ class Gguf {
   static std::size_t resident_bytes(const Packed& packed) {
     return packed.panels.bytes() + packed.floats.bytes();
   }
+  /// One output's weights after prepare(), as dequantize() gives them before. @param w  [in]
+  static void read_row(const Packed& packed, std::size_t output, std::span<float> w);
 
  private:
   Options options_;
