@@ -107,6 +107,7 @@ void read_model(const io::Checkpoint& checkpoint, Inspection& inspection) {
     inspection.model = spec.info;
     inspection.quantized = quantized_matrices(checkpoint, spec);
     inspection.sites = model::describe_sites(checkpoint, spec);
+    inspection.block_sites = model::block_sites(checkpoint, spec);
     inspection.attention = model::stored_attention_bits(checkpoint);
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::corrupt_file) throw;

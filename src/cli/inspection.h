@@ -60,6 +60,7 @@ struct Inspection {
   std::size_t quantized = 0;                  ///< matrices that a quantization method packed
   OrderedJson quantization;                   ///< quantization_config, or null
   std::vector<model::SiteDescription> sites;  ///< quantized ones, and how their rows are rounded
+  std::vector<model::BlockSite> block_sites;  ///< how --weights packed runs a GGUF file
   std::optional<TokenizerFacts> tokenizer;
   std::string tokenizer_problem;
   OrderedJson metadata;  ///< keys and values; long arrays are {"count", "first"}

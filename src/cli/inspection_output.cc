@@ -125,6 +125,25 @@ void sites_text(std::string& out, const std::vector<model::SiteDescription>& sit
   }
 }
 
+/// "120 of 121 sites; in float32: self_attn.qkv 30 (Q6_K is not multiplied as stored)".
+std::string packed_text(const std::vector<model::BlockSite>& sites) {
+  std::map<std::string, std::map<std::string, std::size_t>> floats;
+  std::size_t packed = sites.size();
+  for (const model::BlockSite& site : sites) {
+    if (site.why.empty()) continue;
+    --packed;
+    ++floats[site.why][kind_of(site.name)];
+  }
+  std::string text = fmt::format("{} of {} sites", packed, sites.size());
+  for (const auto& [why, kinds] : floats) {
+    std::string names;
+    for (const auto& [kind, count] : kinds)
+      names += fmt::format("{}{} {}", names.empty() ? "" : ", ", kind, count);
+    text += fmt::format("; in float32: {} ({})", names, why);
+  }
+  return text;
+}
+
 /// "8 bits, KV cache of 4 bits, 6480 bytes for each token".
 std::string attention_text(const Inspection& inspection) {
   const auto& bits = inspection.attention;
@@ -186,6 +205,8 @@ void facts_text(std::string& out, const Inspection& inspection) {
   if (!inspection.quantization.is_null())
     field(out, "quantization", quantization_text(inspection.quantization));
   sites_text(out, inspection.sites);
+  if (!inspection.block_sites.empty())
+    field(out, "runs packed", packed_text(inspection.block_sites));
   if (inspection.tokenizer) tokenizer_text(out, *inspection.tokenizer);
   if (!inspection.tokenizer_problem.empty())
     field(out, "tokenizer", "cannot be used: " + inspection.tokenizer_problem);
@@ -241,6 +262,13 @@ OrderedJson to_json(const Inspection& inspection, const io::Checkpoint& checkpoi
   for (const auto& site : inspection.sites)
     sites.push_back({{"name", site.name}, {"method", site.method}, {"rows", site.rows}});
   document["sites"] = std::move(sites);
+  OrderedJson floats = OrderedJson::array();
+  for (const auto& site : inspection.block_sites)
+    if (!site.why.empty()) floats.push_back({{"name", site.name}, {"why", site.why}});
+  document["packed"] = inspection.block_sites.empty()
+                           ? OrderedJson()
+                           : OrderedJson{{"sites", inspection.block_sites.size() - floats.size()},
+                                         {"dequantized", std::move(floats)}};
   document["tokenizer"] =
       inspection.tokenizer ? tokenizer_json(*inspection.tokenizer) : OrderedJson();
   document["tokenizer_problem"] = or_null(inspection.tokenizer_problem);

@@ -93,6 +93,13 @@ class GgufFile {
     ++tensors_given_;
     return *this;
   }
+  /// A tensor of these bytes.
+  GgufFile& stored(std::string_view name, const std::vector<std::uint64_t>& dims, std::int32_t type,
+                   std::string_view bytes) {
+    tensor(name, dims, type, bytes.size());
+    data_.replace(data_.size() - bytes.size(), bytes.size(), bytes);
+    return *this;
+  }
   /// A tensor of float32 numbers.
   GgufFile& floats(std::string_view name, const std::vector<std::uint64_t>& dims,
                    const std::vector<float>& values) {

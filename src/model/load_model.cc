@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "base/error.h"
 #include "model/architecture.h"
@@ -47,21 +47,13 @@ void validate(const RunOptions& options, const io::Checkpoint& checkpoint, const
 namespace {
 
 /// Tells which sites of a file in blocks run in float32 all the same.
-void note_floats(const ModelSpec& spec, const WeightReader& weights, Progress& progress) {
-  std::set<std::string> types;
-  std::size_t sites = 0;
-  for (const SiteSpec& site : spec.sites) {
-    if (weights.is_quantized(site)) continue;
-    ++sites;
-    for (const std::string& linear : site.linears)
-      types.emplace(to_string(weights.stored(linear + ".weight").type));
-  }
-  if (sites == 0) return;
-  std::string names;
-  for (const std::string& type : types) names += (names.empty() ? "" : ", ") + type;
-  progress.note(
-      fmt::format("{} of {} sites run in float32: {} among their types is not multiplied as stored",
-                  sites, spec.sites.size(), names));
+void note_floats(const io::Checkpoint& checkpoint, const ModelSpec& spec, Progress& progress) {
+  std::map<std::string, std::size_t> reasons;
+  const std::vector<BlockSite> sites = block_sites(checkpoint, spec);
+  for (const BlockSite& site : sites)
+    if (!site.why.empty()) ++reasons[site.why];
+  for (const auto& [why, count] : reasons)
+    progress.note(fmt::format("{} of {} sites run in float32: {}", count, sites.size(), why));
 }
 
 }  // namespace
@@ -71,7 +63,7 @@ std::unique_ptr<Model> load_model(const io::Checkpoint& checkpoint, Isa isa, Thr
   const ModelSpec spec = read_spec(checkpoint);
   validate(options, checkpoint, spec);
   const WeightReader weights(checkpoint, spec, blocks_of(options));
-  if (blocks_of(options) == BlockWeights::packed) note_floats(spec, weights, progress);
+  if (blocks_of(options) == BlockWeights::packed) note_floats(checkpoint, spec, progress);
   auto decoder =
       architecture_of(checkpoint).load(spec, weights, {isa, Residency::all, &pool, progress});
   if (options.kv_bits) decoder->use_kv_bits(*options.kv_bits);

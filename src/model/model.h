@@ -118,6 +118,17 @@ enum class BlockWeights : std::uint8_t {
   packed,       ///< multiplied as they are stored, with rows in 8 bits and blocks of 32
 };
 
+/// How a site runs with BlockWeights::packed.
+struct BlockSite {
+  std::string name;
+  std::string why;  ///< why it runs in float32 all the same: "Q6_K is not multiplied as stored"
+};
+/// All sites in order of evaluation, the head last; nothing for a checkpoint without such blocks.
+/// No weights are read.
+std::vector<BlockSite> block_sites(const io::Checkpoint& checkpoint, const ModelSpec& spec);
+/// BlockSite::why of a site whose weights are stored in these types.
+std::string why_not_packed(const std::vector<DType>& types);
+
 /// The float tensors of a checkpoint under their Hugging Face names, rotary rows put back in order.
 /// Opening checks that every tensor is there, has its shape and a type that we compute with, and
 /// that there is none beside them (checkpoints H4, H7, H8, G6d; benign extras of 4.3 are ignored).
@@ -140,6 +151,10 @@ class WeightReader {
   /// Whether packed() gives the site: one that was quantized, or whose layers are all in blocks
   /// that are to stay packed.
   bool is_quantized(const SiteSpec& site) const;
+  /// Whether packed() gives the weights that the file holds, in its own blocks.
+  bool is_stored(const SiteSpec& site) const;
+  /// Why a site whose blocks were to stay packed is in float32; empty for any other.
+  std::string why_float(const SiteSpec& site) const;
   std::unique_ptr<quant::PackedSite> packed(const SiteSpec& site) const;
 
   /// Nothing where attention is in float.

@@ -245,12 +245,15 @@ struct WeightReader::Impl {
     return names;
   }
 
-  bool stays_packed(const SiteSpec& site) const {
-    if (blocks != BlockWeights::packed) return false;
-    return std::ranges::all_of(tensors_of(site), [&](const std::string& name) {
-      return quant::find_block_type(at(name).stored->type) != nullptr;
-    });
+  bool wants_packed() const { return blocks == BlockWeights::packed; }
+
+  std::string obstacle(const SiteSpec& site) const {
+    std::vector<DType> types;
+    for (const std::string& name : tensors_of(site)) types.push_back(at(name).stored->type);
+    return why_not_packed(types);
   }
+
+  bool stays_packed(const SiteSpec& site) const { return wants_packed() && obstacle(site).empty(); }
 
   const Entry& at(const std::string& name) const {
     const auto found = entries.find(name);
@@ -332,6 +335,14 @@ bool WeightReader::is_quantized(const SiteSpec& site) const {
   return impl_->quantized.contains(site.name) || impl_->stays_packed(site);
 }
 
+bool WeightReader::is_stored(const SiteSpec& site) const {
+  return !impl_->quantized.contains(site.name) && impl_->stays_packed(site);
+}
+
+std::string WeightReader::why_float(const SiteSpec& site) const {
+  return impl_->wants_packed() ? impl_->obstacle(site) : "";
+}
+
 std::optional<kernels::AttentionBits> WeightReader::attention_bits() const {
   return impl_->attention;
 }
@@ -400,14 +411,8 @@ std::unique_ptr<quant::PackedSite> WeightReader::site_of_file(const SiteSpec& si
 }
 
 bool has_block_weights(const io::Checkpoint& checkpoint, const ModelSpec& spec) {
-  const auto tensors = checkpoint.tensors().tensors();
-  if (std::ranges::none_of(tensors, [](const TensorInfo& tensor) {
-        return quant::find_block_type(tensor.type) != nullptr;
-      }))
-    return false;
-  const WeightReader weights(checkpoint, spec, BlockWeights::packed);
-  return std::ranges::any_of(spec.sites,
-                             [&](const SiteSpec& site) { return weights.is_quantized(site); });
+  return std::ranges::any_of(block_sites(checkpoint, spec),
+                             [](const BlockSite& site) { return site.why.empty(); });
 }
 
 }  // namespace tender::model

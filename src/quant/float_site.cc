@@ -10,7 +10,8 @@ namespace {
 /// Layers in float32, held as panels only: 4 bytes per weight, nothing rounded.
 class FloatSite final : public PackedSite {
  public:
-  explicit FloatSite(std::vector<kernels::PanelsF32> linears) : linears_(std::move(linears)) {}
+  explicit FloatSite(std::vector<kernels::PanelsF32> linears, std::string why = "")
+      : linears_(std::move(linears)), why_(std::move(why)) {}
 
   std::string_view method() const override { return "float"; }
   InputRounding inputs() const override { return InputRounding::none; }
@@ -35,7 +36,8 @@ class FloatSite final : public PackedSite {
 
   std::string kernel() const override {
     require(kernel_ != nullptr, "a site has a kernel after prepare()");
-    return "gemm_f32 " + std::string(kernel_->name);
+    return "gemm_f32 " + std::string(kernel_->name) +
+           (why_.empty() ? "" : " on dequantized weights: " + why_);
   }
 
   void matmul(const Rows& x, std::span<const SiteOutput> outputs, ThreadPool& pool) const override {
@@ -70,6 +72,7 @@ class FloatSite final : public PackedSite {
 
  private:
   std::vector<kernels::PanelsF32> linears_;
+  std::string why_;
   const kernels::GemmF32Kernel* kernel_ = nullptr;
 };
 
@@ -91,8 +94,8 @@ std::unique_ptr<PackedSite> float_site(std::span<const MatrixView<const float>> 
 
 std::unique_ptr<PackedSite> float_site(
     const SiteShape& shape,
-    const std::function<void(std::size_t linear, std::size_t first, MatrixView<float> rows)>&
-        fill) {
+    const std::function<void(std::size_t linear, std::size_t first, MatrixView<float> rows)>& fill,
+    const std::string& why) {
   require(!shape.outs.empty(), "a site has layers");
   std::vector<kernels::PanelsF32> linears;
   Matrix rows(kFillRows, shape.in);
@@ -104,7 +107,7 @@ std::unique_ptr<PackedSite> float_site(
       linears.back().put(first, block);
     }
   }
-  return std::make_unique<FloatSite>(std::move(linears));
+  return std::make_unique<FloatSite>(std::move(linears), why);
 }
 
 }  // namespace tender::quant

@@ -87,8 +87,10 @@ std::unique_ptr<PackedSite> float_site(std::span<const MatrixView<const float>> 
 
 /// The same, filled row by row so that no second copy of the weights is needed: fill(linear, first
 /// row, rows [n, in]) is called for consecutive blocks of rows.
+/// @param why  stands beside the kernel's name where other bytes would have been better
 std::unique_ptr<PackedSite> float_site(
     const SiteShape& shape,
-    const std::function<void(std::size_t linear, std::size_t first, MatrixView<float> rows)>& fill);
+    const std::function<void(std::size_t linear, std::size_t first, MatrixView<float> rows)>& fill,
+    const std::string& why = "");
 
 }  // namespace tender::quant

@@ -57,7 +57,9 @@ Embedding::Embedding(const ModelSpec& spec, const WeightReader& weights, const s
   } else {
     panels_ = read_panels(weights, spec.head_weight);
   }
-  if (packed_ != nullptr || !spec.info.tied_head) table_.emplace_back(weights, table);
+  const bool is_table =
+      packed_ == nullptr || (weights.is_stored(spec.head) && packed_->reads_rows());
+  if (!spec.info.tied_head || !is_table) table_.emplace_back(weights, table);
 }
 
 std::size_t Embedding::bytes() const {
@@ -70,10 +72,12 @@ void Embedding::embed(std::span<const TokenId> tokens, MatrixView<float> rows) c
           "rows[tokens, width] = table[tokens]");
   for (std::size_t t = 0; t < tokens.size(); ++t) {
     const auto token = static_cast<std::size_t>(tokens[t]);
-    if (table_.empty())
-      panels_.take(token, rows.rows_from(t, 1));
-    else
+    if (!table_.empty())
       table_.front().read(token, rows.row(t));
+    else if (packed_ != nullptr)
+      packed_->read_row(0, token, rows.row(t));
+    else
+      panels_.take(token, rows.rows_from(t, 1));
   }
 }
 

@@ -28,9 +28,9 @@ class StoredRows {
   TensorInfo tensor_;
 };
 
-/// The token embedding and the head. Where they are tied and float there is one copy, float32 in
-/// the panels of the product, and a row of the embedding is gathered from it. A quantized head
-/// stands beside the embedding as it is stored.
+/// The token embedding and the head. Where they are tied there is one copy, and a row of the
+/// embedding is gathered from what the product reads: float32 panels, or blocks of a GGUF file that
+/// stay packed. A head that was quantized from the embedding stands beside it as it is stored.
 class Embedding {
  public:
   /// @param table  name of the embedding's tensor
@@ -52,8 +52,8 @@ class Embedding {
   const kernels::GemmF32Kernel& kernel_;
   std::size_t width_;
   std::unique_ptr<quant::PackedSite> packed_;  ///< the head, or null where it is float
-  kernels::PanelsF32 panels_;                  ///< the head, or nothing where it is quantized
-  std::vector<StoredRows> table_;              ///< one, or none where panels_ are the embedding too
+  kernels::PanelsF32 panels_;                  ///< the head, or nothing where it is packed
+  std::vector<StoredRows> table_;              ///< one, or none where the head is the embedding too
 };
 
 /// Packs a stored matrix for the float product, some rows at a time.

@@ -10,9 +10,11 @@ namespace {
 std::unique_ptr<quant::PackedSite> float_weights(const SiteSpec& site,
                                                  const WeightReader& weights) {
   auto packed = quant::float_site(
-      site.shape, [&](std::size_t linear, std::size_t first, MatrixView<float> rows) {
+      site.shape,
+      [&](std::size_t linear, std::size_t first, MatrixView<float> rows) {
         weights.read(site.linears[linear] + ".weight", first, rows);
-      });
+      },
+      weights.why_float(site));
   for (const std::string& linear : site.linears) weights.release(linear + ".weight");
   return packed;
 }
