@@ -53,13 +53,14 @@ class Chat : public Command {
       talk.add("user", *line);
       if (!answer(generator, talk, context)) break;
     }
-    context.remark(totals());
+    context.remark(totals(generator));
     context.emit({{"messages", talk.messages()},
                   {"turns", turns_},
                   {"prompt_tokens", read_},
                   {"prefill_seconds", prefill_seconds_},
                   {"generated_tokens", generated_},
                   {"decode_tokens_per_second", speed() ? OrderedJson(*speed()) : OrderedJson()},
+                  {"weights", generator.weights()},
                   {"context", generator.context_tokens()},
                   {"peak_rss_bytes", peak_resident_bytes()}});
   }
@@ -120,11 +121,11 @@ class Chat : public Command {
     return static_cast<double>(decoded_) / decode_seconds_;
   }
 
-  std::string totals() const {
+  std::string totals(const Generator& generator) const {
     std::string text = fmt::format("{} turns · prompt {} tokens in {:.2f} s · {} generated",
                                    turns_.size(), read_, prefill_seconds_, generated_);
     if (speed()) text += fmt::format(", {:.1f} tokens/s", *speed());
-    return text + fmt::format(" · peak memory {:.0f} MiB\n",
+    return text + fmt::format(" · weights {} · peak memory {:.0f} MiB\n", generator.weights(),
                               static_cast<double>(peak_resident_bytes()) / (1 << 20));
   }
 

@@ -65,6 +65,7 @@ class Generate : public Command {
           fmt::format("the context of {} tokens is full", generator.context_tokens()));
     context.remark(statistics_line(result, generator) + "\n");
     OrderedJson document = generation_json(result);
+    document["weights"] = generator.weights();
     document["context"] = generator.context_tokens();
     document["cache_bytes"] = generator.cache_bytes();
     document["load_seconds"] = generator.load_seconds();

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "cli/run_options.h"
+#include "eval/model_facts.h"
 #include "text/stream.h"
 
 namespace tender::cli {
@@ -102,6 +103,7 @@ Generator::Generator(const std::string& path, const model::RunOptions& run, Cont
   model_ = model::load_model(*checkpoint_, host_isa(), context.pool(), context.progress(), options);
   context.end_progress();
   refuse_evaluation_methods(*model_);
+  weights_ = eval::weights_of(eval::facts_of(*model_));
   allowed_.assign(info().vocabulary, 0);
   for (std::size_t id = 0; id < allowed_.size(); ++id)
     allowed_[id] = static_cast<std::uint8_t>(tokenizer_->exists(static_cast<text::TokenId>(id)));
@@ -219,8 +221,8 @@ std::string statistics_line(const Generation& r, const Generator& generator) {
                       static_cast<double>(read) / std::max(r.prefill_seconds, 1e-9), r.ids.size());
   if (const auto speed = r.decode_tokens_per_second())
     line += fmt::format(", {:.1f} tokens/s", *speed);
-  line += fmt::format(" · cache {:.1f} MiB · peak memory {:.0f} MiB",
-                      static_cast<double>(generator.cache_bytes()) / (1 << 20),
+  line += fmt::format(" · weights {} · cache {:.1f} MiB · peak memory {:.0f} MiB",
+                      generator.weights(), static_cast<double>(generator.cache_bytes()) / (1 << 20),
                       static_cast<double>(peak_resident_bytes()) / (1 << 20));
   return line + (r.finish == Finish::interrupted ? " · interrupted" : "");
 }

@@ -72,6 +72,8 @@ class Generator {
 
   const text::Tokenizer& tokenizer() const { return *tokenizer_; }
   const model::ModelInfo& info() const { return model_->info(); }
+  /// How its weights are multiplied, as eval::weights_of() says it.
+  const std::string& weights() const { return weights_; }
   double load_seconds() const { return load_seconds_; }
   std::size_t context_tokens() const { return sequence_ == nullptr ? 0 : sequence_->capacity(); }
   /// Bytes that the keys and values may take.
@@ -101,6 +103,7 @@ class Generator {
   std::vector<std::uint8_t> allowed_;  ///< [vocabulary of the model]
   Matrix hidden_;
   Matrix logits_;
+  std::string weights_;
   double load_seconds_ = 0;
 };
 

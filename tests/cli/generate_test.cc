@@ -86,6 +86,7 @@ TEST_F(GenerateTest, TheTextIsStreamedToStdoutAndTheStatisticsToStderr) {
   EXPECT_EQ(finished.out, text.ends_with('\n') ? text : text + "\n");
   EXPECT_FALSE(first_invalid_utf8(finished.out));
   EXPECT_THAT(finished.err, HasSubstr("tokens/s"));
+  EXPECT_THAT(finished.err, HasSubstr("weights dequantized"));
   EXPECT_THAT(finished.err, HasSubstr("peak memory"));
   auto quiet = arguments;
   quiet.push_back("--quiet");
