@@ -125,6 +125,14 @@ Experiment groups() {
   return sweep;
 }
 
+/// The block types that everybody has at hand (GGUF), rows in blocks of 32 as well.
+/// @param more  members of a JSON object
+Variant blocks(std::string group, std::string name, const char* type, const std::string& more,
+               std::string remark = "") {
+  return {std::move(group), std::move(name), "gguf",
+          fmt::format(R"({{"weight_type": "{}", {}}})", type, more), std::move(remark)};
+}
+
 /// Weights and activations at 4 bits: the paper's format calibrated, rounded the other way, and
 /// with the chunk's own scales, beside what this build recommends. Bits per activation are in the
 /// table: one-row sites, which recommended may choose, have an exponent for every element.
@@ -134,6 +142,10 @@ void add_w4a4(std::vector<Variant>& rows) {
     rows.push_back(tender_at(4, 4, w4a4, name, more));
   };
   rows.push_back({w4a4, "RTN, per token", "rtn", fmt::format("{{{}}}", bits(4, 4)), ""});
+  const std::string both = R"("activation_bits": 4)";
+  rows.push_back(blocks(w4a4, "Q4_0's grid, blocks of 32 on both sides", "q4_0", both));
+  rows.push_back(blocks(w4a4, "Q4_0's grid, GPTQ, blocks of 32 on both sides", "q4_0",
+                        both + R"(, "weight_search": "gptq")"));
   paper("static (the paper)", R"("mode": "static")");
   paper("static, rounded down", R"("mode": "static", "rounding": "down")");
   paper("static, rounding by site", R"("mode": "static", "rounding": "choose")");
@@ -175,8 +187,11 @@ Experiment ablation() {
   const std::string rotation = R"("rotation": "hadamard")";
   rows.push_back(
       {w4, "RTN groups of 32, per token", "rtn",
-       fmt::format(R"({{{}, "weight_granularity": "group", "group_size": 32}})", bits(4, 8)),
-       "near the grid of Q4_0"});
+       fmt::format(R"({{{}, "weight_granularity": "group", "group_size": 32}})", bits(4, 8)), ""});
+  const std::string eight = R"("activation_bits": 8)";
+  rows.push_back(blocks(w4, "Q4_0's grid, rows in blocks of 32", "q4_0", eight));
+  rows.push_back(blocks(w4, "Q4_0's grid, GPTQ, rows in blocks of 32", "q4_0",
+                        eight + R"(, "weight_search": "gptq")"));
   rows.push_back(tender_at(4, 8, w4, "static (the paper)", R"("mode": "static")"));
   rows.push_back(tender_at(4, 8, w4, "auto", mode));
   rows.push_back(tender_at(4, 8, w4, "multipliers", fmt::format("{}, {}", mode, multipliers)));
@@ -194,7 +209,8 @@ Experiment ablation() {
     rows.push_back({w4a16, fmt::format("{}, groups of 32", method), method,
                     R"({"weight_bits": 4, "weight_granularity": "group", "group_size": 32, )"
                     R"("activation_granularity": "none"})",
-                    "symmetric, near the grid of Q4_0"});
+                    "symmetric, float32 scales"});
+  rows.push_back(blocks(w4a16, "Q4_0's grid", "q4_0", R"("activation_granularity": "none")"));
   add_w4a4(rows);
   return table;
 }
