@@ -72,10 +72,10 @@ void read_six_bits(const std::uint8_t* packed, std::size_t block, BlockScale& sc
     scale.min_times = packed[block + 4] & 63U;
     return;
   }
-  scale.times =
-      static_cast<std::uint8_t>((packed[block + 4] & 15U) | (packed[block - 4] >> 6U) << 4U);
-  scale.min_times =
-      static_cast<std::uint8_t>((packed[block + 4] >> 4U) | (packed[block] >> 6U) << 4U);
+  const unsigned low = packed[block + 4];
+  const unsigned of_scale = packed[block - 4], of_minimum = packed[block];  // two bits each
+  scale.times = static_cast<std::uint8_t>((low & 15U) | (of_scale >> 6U) << 4U);
+  scale.min_times = static_cast<std::uint8_t>(low >> 4U | (of_minimum >> 6U) << 4U);
 }
 
 /// Block `b` of a row. @param codes  of all 32
