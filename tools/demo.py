@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Quantizes the default model at W8A8 and W4A8, measures all three on real text and generates with each.
+"""Quantizes the default model at W8A8 and W4A8, measures all on real text and generates with each.
 
 usage: demo.py TENDER_BINARY [--windows N]
 Run by ./demo. Writes demo.json beside the README and the quantized models under demo-out/.
@@ -67,19 +67,20 @@ def matrix_bits(facts):
     return 8 * sum(t["bytes"] for t in tensors) / sum(count(t["shape"]) for t in tensors)
 
 
-def measure(binary, name, path, texts, windows):
+def measure(binary, name, path, texts, windows, *how):
+    """`how`: flags of the commands that run the model."""
     row = {"model": name, "path": str(path.relative_to(ROOT))}
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
     row["mebibytes"] = round(sum(file.stat().st_size for file in files) / 2**20, 1)
     row["perplexity"] = {}
     for label, text in texts.items():
-        result = run(binary, "eval", "perplexity", path, "--text", text, "--protocol", "llama.cpp", "--limit", windows)
+        result = run(binary, "eval", "perplexity", path, "--text", text, "--protocol", "llama.cpp", "--limit", windows, *how)
         row["perplexity"][label] = {key: result[key] for key in (
             "perplexity", "standard_error", "protocol", "windows", "seqlen", "scored_tokens", "text_sha256")}
-    speed = run(binary, "bench", path, "-p", 256, "-n", 32, "-r", 3)
+    speed = run(binary, "bench", path, "-p", 256, "-n", 32, "-r", 3, *how)
     for key in ("prefill_tokens_per_second", "decode_tokens_per_second", "threads", "kernels"):
         row[key] = speed[key]
-    row["text"] = run(binary, "generate", path, "--prompt", PROMPT, "-n", 40)["text"]
+    row["text"] = run(binary, "generate", path, "--prompt", PROMPT, "-n", 40, *how)["text"]
     return row
 
 
@@ -112,10 +113,11 @@ def main():
     facts = run(binary, "inspect", MODEL)
     say(facts["weights"])
     rows = []
-    say("perplexity, speed and text of the original, dequantized to float32")
-    rows.append(measure(binary, "original, fp32", MODEL, texts, arguments.windows))
-    rows[-1]["bits_per_weight"] = matrix_bits(facts)
-    rows[-1]["bits_per_weight_model"] = facts["bits_per_weight"]
+    for name, weights in (("original, fp32", "dequantized"), ("original, packed", "packed")):
+        say(f"perplexity, speed and text of the original, its weights {weights}")
+        rows.append(measure(binary, name, MODEL, texts, arguments.windows, "--weights", weights))
+        rows[-1]["bits_per_weight"] = matrix_bits(facts)
+        rows[-1]["bits_per_weight_model"] = facts["bits_per_weight"]
     for name, recipe in RECIPES.items():
         say(f"{name}: quantize, then the same on the integer path")
         place = OUT / name.lower().replace(" ", "-")
