@@ -8,8 +8,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstring>
+#include <optional>
+#include <thread>
 
 #include "base/error.h"
 
@@ -29,6 +32,27 @@ std::string last_line_of(int file) {
   text.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
   text.resize(text.find_last_not_of("\n\r ") + 1);
   return text.substr(text.find_last_of('\n') + 1);
+}
+
+/// @return its status, or nothing where it runs on (WNOHANG)
+std::optional<int> wait_for(pid_t process, int options) {
+  for (;;) {
+    int status = 0;
+    const pid_t ended = waitpid(process, &status, options);
+    if (ended < 0 && errno == EINTR) continue;
+    if (ended == process) return status;
+    return ended < 0 ? std::optional<int>(0) : std::nullopt;
+  }
+}
+
+/// A program that has closed its output is given a second to end.
+int wait_or_kill(pid_t process) {
+  for (int i = 0; i < 100; ++i) {
+    if (const auto status = wait_for(process, WNOHANG)) return *status;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  kill(process, SIGKILL);
+  return wait_for(process, 0).value_or(0);
 }
 
 }  // namespace
@@ -69,7 +93,7 @@ ChildProcess::~ChildProcess() {
   close(socket_);
   if (process_ > 0) {
     kill(process_, SIGKILL);
-    waitpid(process_, nullptr, 0);
+    wait_for(process_, 0);
   }
   close(errors_);
 }
@@ -100,8 +124,7 @@ std::string ChildProcess::read_line() {
 }
 
 void ChildProcess::ended() {
-  int status = 0;
-  if (process_ > 0) waitpid(process_, &status, 0);
+  const int status = process_ > 0 ? wait_or_kill(process_) : 0;
   process_ = -1;
   const std::string how = WIFSIGNALED(status) ? "signal " + std::to_string(WTERMSIG(status))
                                               : "status " + std::to_string(WEXITSTATUS(status));

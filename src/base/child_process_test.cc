@@ -43,6 +43,17 @@ TEST(ChildProcess, WritingToOneThatEndedIsAnErrorAndNoSignal) {
   }
 }
 
+TEST(ChildProcess, OneThatClosesItsOutputAndStaysIsNotWaitedFor) {
+  ChildProcess child({"sh", "-c", "exec 0<&- 1>&-; exec sleep 1000"});
+  try {
+    child.read_line();
+    FAIL() << "it answered";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.details().code, "CHILD_ENDED");
+    EXPECT_THAT(error.what(), HasSubstr("signal 9"));
+  }
+}
+
 TEST(ChildProcess, AProgramThatIsNotThereIsNamed) {
   try {
     ChildProcess child({"no-such-program-anywhere"});

@@ -110,8 +110,14 @@ class Bench : public Command {
     if (synthetic_.empty()) return io::open_checkpoint(model_);
     const auto types = all_dtypes();
     const auto type = std::ranges::find(types, weight_type_, &DTypeTraits::name);
-    return compress::synthetic_checkpoint(synthetic_, type == types.end() ? DType::f32 : type->type,
-                                          options_.seed);
+    if (type == types.end())
+      fail(ErrorKind::invalid_argument,
+           {.code = "SYNTHETIC",
+            .item = "--weight-type",
+            .found = weight_type_,
+            .expected = "F16, Q8_0, Q4_0, Q4_1"},
+           "--weight-type {}: expected one of F16, Q8_0, Q4_0, Q4_1", quote(weight_type_));
+    return compress::synthetic_checkpoint(synthetic_, type->type, options_.seed);
   }
   std::string name_of_model(const io::Checkpoint& checkpoint) const {
     return synthetic_.empty() ? compress::source_name(checkpoint)

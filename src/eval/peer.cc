@@ -105,8 +105,11 @@ class ChildPeer : public Peer {
       : child_({request.python, "-u", "-c", kScript, request.name, request.model.string(),
                 std::to_string(request.threads), std::to_string(request.context)}) {
     const Json hello = answer();
-    version_ = hello.at("version").get<std::string>();
-    system_ = hello.at("system").get<std::string>();
+    if (!hello.contains("version") || !hello["version"].is_string() || !hello.contains("system") ||
+        !hello["system"].is_string())
+      refuse(hello.dump());
+    version_ = hello["version"].get<std::string>();
+    system_ = hello["system"].get<std::string>();
   }
 
   double prefill(std::span<const model::TokenId> prompt) override {
@@ -119,10 +122,27 @@ class ChildPeer : public Peer {
   const std::string& system() const override { return system_; }
 
  private:
-  Json answer() { return Json::parse(child_.read_line()); }
+  [[noreturn]] static void refuse(const std::string& line) {
+    fail(ErrorKind::io,
+         {.code = "CHILD_ANSWER",
+          .item = "--peer-python",
+          .found = line,
+          .expected = "a line of JSON from the script that tender runs",
+          .hint = "is it a Python interpreter?"},
+         "the other engine answered {}", quote(line));
+  }
+  /// An object.
+  Json answer() {
+    const std::string line = child_.read_line();
+    Json json = Json::parse(line, nullptr, false);
+    if (!json.is_object()) refuse(line);
+    return json;
+  }
   double ask(const Json& question) {
     child_.write_line(question.dump());
-    return std::max(1e-9, answer().at("seconds").get<double>());
+    const Json found = answer();
+    if (!found.contains("seconds") || !found["seconds"].is_number()) refuse(found.dump());
+    return std::max(1e-9, found["seconds"].get<double>());
   }
 
   ChildProcess child_;

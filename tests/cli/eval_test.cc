@@ -179,6 +179,10 @@ TEST_F(EvalCommandTest, BenchComparesWithAnotherEngineRunByRun) {
   expect(bench({"--compare", "llama.cpp", "--peer-model", folder_ / "peer.gguf", "--peer-python",
                 folder_ / "none"}),
          1, "CHILD_START");
+  write_text(folder_ / "python", "#!/bin/sh\necho hello\n");
+  expect(bench({"--compare", "openvino", "--peer-model", folder_ / "peer.gguf", "--peer-python",
+                folder_ / "python"}),
+         1, "CHILD_ANSWER");
   write_text(folder_ / "python", "#!/bin/sh\necho no such package >&2\nexit 1\n");
   expect(bench({"--compare", "openvino", "--peer-model", folder_ / "peer.gguf", "--peer-python",
                 folder_ / "python"}),
