@@ -32,7 +32,7 @@ SiteFacts facts_of(const model::SiteSpec& spec, const quant::PackedSite& site) {
 }
 
 SiteFacts head_facts(const quant::PackedSite& head) {
-  return {"lm_head", std::string(head.method()), head.kernel(), head.bytes(),
+  return {std::string(model::kHeadSite), std::string(head.method()), head.kernel(), head.bytes(),
           head.activation_bits()};
 }
 

@@ -10,6 +10,7 @@
 #include "base/cpu.h"
 #include "base/rng.h"
 #include "kernels/bench_support.h"
+#include "kernels/limits/limits.h"
 
 namespace tender::kernels::bench {
 namespace {
@@ -69,22 +70,12 @@ double fma_peak(ThreadPool& pool) {
 }
 
 double read_bandwidth(ThreadPool& pool) {
-  static AlignedBuffer<std::uint64_t> memory = [] {
-    AlignedBuffer<std::uint64_t> buffer(std::size_t{256} << 17U);
+  static const AlignedBuffer<std::uint8_t> memory = [] {
+    AlignedBuffer<std::uint8_t> buffer(std::size_t{256} << 20U);
     buffer.fill(1);
     return buffer;
   }();
-  double best = 0;
-  for (int repeat = 0; repeat < 3; ++repeat) {
-    const double start = seconds();
-    pool.for_each_part(memory.size(), 64, [&](std::size_t begin, std::size_t end) {
-      std::uint64_t sum = 0;
-      for (std::size_t i = begin; i < end; ++i) sum += memory[i];
-      benchmark::DoNotOptimize(sum);
-    });
-    best = std::max(best, static_cast<double>(memory.size() * 8) / (seconds() - start));
-  }
-  return best;
+  return read_rate(memory.span(), pool);
 }
 
 Matrix noise(std::size_t rows, std::size_t cols) {

@@ -10,17 +10,12 @@
 #include "quant/formats/blocks.h"
 
 namespace tender::model {
-namespace {
-
-/// The tensors that are the weights of a site or of the head.
-std::vector<std::string> weights_of(const SiteSpec& site, const ModelSpec& spec) {
-  if (site.name == spec.head.name) return {spec.head_weight};
+std::vector<std::string> matrix_names(const SiteSpec& site, const std::string& head_weight) {
+  if (site.name == kHeadSite) return {head_weight};
   std::vector<std::string> names;
   for (const std::string& linear : site.linears) names.push_back(linear + ".weight");
   return names;
 }
-
-}  // namespace
 
 std::string why_not_packed(const std::vector<DType>& types) {
   std::set<std::string_view> others;
@@ -45,8 +40,11 @@ std::vector<BlockSite> block_sites(const io::Checkpoint& checkpoint, const Model
   std::vector<BlockSite> sites;
   const auto add = [&](const SiteSpec& site) {
     std::vector<DType> types;
-    for (const std::string& name : weights_of(site, spec))
-      if (const TensorInfo* tensor = tensors.find(stored[name])) types.push_back(tensor->type);
+    for (const std::string& name : matrix_names(site, spec.head_weight)) {
+      const TensorInfo* tensor = tensors.find(stored[name]);
+      if (tensor == nullptr) return sites.push_back({site.name, "a tensor of it is missing"});
+      types.push_back(tensor->type);
+    }
     sites.push_back({site.name, why_not_packed(types)});
   };
   for (const SiteSpec& site : spec.sites) add(site);

@@ -63,6 +63,9 @@ struct SiteSpec {
   std::string norm{};
 };
 
+/// Name of the LM head where it stands for a site.
+inline constexpr std::string_view kHeadSite = "lm_head";
+
 /// What follows the layer's number in the name of a site: "self_attn.qkv".
 std::string site_kind(std::string_view name);
 
@@ -117,6 +120,10 @@ enum class BlockWeights : std::uint8_t {
   dequantized,  ///< float32, as the definition of the format has them
   packed,       ///< multiplied as they are stored, with rows in 8 bits and blocks of 32
 };
+
+/// Names of the tensors that are the weights of a site or of the head.
+/// @param head_weight  ModelSpec::head_weight
+std::vector<std::string> matrix_names(const SiteSpec& site, const std::string& head_weight);
 
 /// How a site runs with BlockWeights::packed.
 struct BlockSite {

@@ -140,7 +140,9 @@ void describe_head(ModelSpec& spec) {
       spec.tensors, [](const TensorSpec& tensor) { return tensor.name.ends_with(kEmbedding); });
   require(table != spec.tensors.end() && table->shape.size() == 2,
           "an architecture has an embedding");
-  spec.head = {"lm_head", {"lm_head"}, {table->shape[1], {table->shape[0]}, false, false}};
+  spec.head = {std::string(kHeadSite),
+               {std::string(kHeadSite)},
+               {table->shape[1], {table->shape[0]}, false, false}};
   spec.head_weight = spec.info.tied_head ? table->name : "lm_head.weight";
 }
 

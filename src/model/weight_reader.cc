@@ -51,7 +51,7 @@ struct WeightReader::Impl {
   std::map<std::string, SiteMethod> quantized;
   BlockWeights blocks;
   std::optional<kernels::AttentionBits> attention;
-  std::string head_name, head_weight;
+  std::string head_weight;
   ModelInfo info;
   std::vector<std::string> kv_owners;  ///< by layer, where attention is in integers
   PartIndex parts;
@@ -60,7 +60,6 @@ struct WeightReader::Impl {
       : checkpoint(given),
         blocks(of_blocks),
         attention(stored_attention_bits(given)),
-        head_name(spec.head.name),
         head_weight(spec.head_weight),
         info(spec.info) {
     if (checkpoint.config() != nullptr)
@@ -237,19 +236,12 @@ struct WeightReader::Impl {
          extras.size() == 1 ? "tensor has" : "tensors have", io::listed(extras));
   }
 
-  /// The matrices of a site or of the head.
-  std::vector<std::string> tensors_of(const SiteSpec& site) const {
-    if (site.name == head_name) return {head_weight};
-    std::vector<std::string> names;
-    for (const std::string& linear : site.linears) names.push_back(linear + ".weight");
-    return names;
-  }
-
   bool wants_packed() const { return blocks == BlockWeights::packed; }
 
   std::string obstacle(const SiteSpec& site) const {
     std::vector<DType> types;
-    for (const std::string& name : tensors_of(site)) types.push_back(at(name).stored->type);
+    for (const std::string& name : matrix_names(site, head_weight))
+      types.push_back(at(name).stored->type);
     return why_not_packed(types);
   }
 
@@ -391,7 +383,7 @@ std::unique_ptr<quant::PackedSite> WeightReader::packed(const SiteSpec& site) co
 
 std::unique_ptr<quant::PackedSite> WeightReader::site_of_file(const SiteSpec& site) const {
   std::vector<quant::BlockMatrix> layers;
-  for (const std::string& name : impl_->tensors_of(site)) {
+  for (const std::string& name : matrix_names(site, impl_->head_weight)) {
     const Entry& entry = impl_->at(name);
     const TensorInfo& tensor = *entry.stored;
     quant::BlockMatrix matrix{quant::find_block_type(tensor.type),

@@ -2,6 +2,7 @@
 
 #include "base/contracts.h"
 #include "kernels/gemm_f32/gemm_f32.h"
+#include "quant/float_product.h"
 #include "quant/registry.h"
 
 namespace tender::quant {
@@ -51,13 +52,7 @@ class FloatSite final : public PackedSite {
   void reference(const Rows& x, std::size_t linear, MatrixView<double> y) const override {
     Matrix w(shape(linear).out, shape(linear).in);
     dequantize(linear, w.view());
-    for (std::size_t m = 0; m < x.values.rows(); ++m)
-      for (std::size_t n = 0; n < w.rows(); ++n) {
-        double sum = 0;
-        for (std::size_t k = 0; k < w.cols(); ++k)
-          sum += static_cast<double>(x.values(m, k)) * static_cast<double>(w(n, k));
-        y(m, n) = sum;
-      }
+    reference_product(x.values, w.view(), y);
   }
 
   void dequantize(std::size_t linear, MatrixView<float> w) const override {

@@ -69,22 +69,26 @@ Scale scale_of(const std::uint8_t* scales, BlockScales form, std::size_t block, 
           -(half_at(super + kHalves, j) * static_cast<float>(times[kWidth + j]))};
 }
 
+bool has_minima(BlockScales form) {
+  return form == BlockScales::halves_and_minima || form == BlockScales::superblocks;
+}
+
 /// Code + zero of a panel's weight.
-int unsigned_of(const GemmBlocksJob& job, const std::uint8_t* panel, std::size_t j, std::size_t k) {
-  if (job.bits == 8) return panel[(k / kQuad * kWidth + j) * kQuad + k % kQuad];
+int unsigned_of(int bits, const std::uint8_t* panel, std::size_t j, std::size_t k) {
+  if (bits == 8) return panel[(k / kQuad * kWidth + j) * kQuad + k % kQuad];
   const std::uint8_t byte = panel[(k / (2 * kQuad) * kWidth + j) * kQuad + k % kQuad];
   return k % (2 * kQuad) < kQuad ? byte & 15 : byte >> 4;
 }
 
 float dot(const GemmBlocksJob& job, std::size_t m, std::size_t p, std::size_t j) {
   const std::int8_t* row = job.codes + m * job.stride;
-  const bool minima =
-      job.form == BlockScales::halves_and_minima || job.form == BlockScales::superblocks;
+  const std::uint8_t* panel = job.panels + p * job.panel_bytes;
+  const bool minima = has_minima(job.form);
   float y = 0;
   for (std::size_t b = 0; b < job.blocks; ++b) {
     std::int32_t sum = 0;
     for (std::size_t k = b * kBlock; k < (b + 1) * kBlock; ++k)
-      sum += row[k] * (unsigned_of(job, job.panels + p * job.panel_bytes, j, k) - job.zero);
+      sum += row[k] * (unsigned_of(job.bits, panel, j, k) - job.zero);
     const Scale scale = scale_of(job.scales + p * job.panel_scale_bytes, job.form, b, j);
     const float step = job.steps[m * job.blocks + b];
     y = std::fma(static_cast<float>(sum), scale.scale * step, y);
@@ -235,6 +239,18 @@ void PanelsBlocks::put(std::size_t output, std::span<const std::uint8_t> u,
   require((above & 0xf0f0f0f0U) == 0, "a code has 4 bits");
   for (std::size_t b = 0; b < scales.size(); ++b)
     put_scale(scales_.data() + p * panel_scale_bytes_, form_, b, j, scales[b]);
+}
+
+void PanelsBlocks::take(std::size_t output, std::span<float> w) const {
+  require(output < shape_.out && w.size() == shape_.in, "an output of the panels");
+  const std::size_t p = output / kWidth, j = output % kWidth;
+  Scale scale;
+  for (std::size_t k = 0; k < w.size(); ++k) {
+    if (k % kBlock == 0) scale = scale_of(scales() + p * panel_scale_bytes(), form_, k / kBlock, j);
+    const int level = unsigned_of(bits_, data() + p * panel_bytes(), j, k) - zero_;
+    w[k] = scale.scale * static_cast<float>(level);
+    if (has_minima(form_)) w[k] += scale.minimum;
+  }
 }
 
 std::span<const GemmBlocksKernel> gemm_blocks_kernels() { return kGemm; }

@@ -66,6 +66,9 @@ class PanelsBlocks {
 
   /// Sets one output. @param u  [in], each below 2^bits   @param scales  [blocks]
   void put(std::size_t output, std::span<const std::uint8_t> u, std::span<const BlockScale> scales);
+  /// The weights of one output: scale * (u - zero), a minimum added in the same rounding.
+  /// @param w  [in]
+  void take(std::size_t output, std::span<float> w) const;
 
  private:
   LinearShape shape_;

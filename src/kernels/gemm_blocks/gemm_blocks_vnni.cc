@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "kernels/gemm_blocks/gemm_blocks.h"
+#include "kernels/tile_walk.h"
 
 // 4 rows x 3 panels: 12 integer and 12 float accumulators, 3 weight vectors, a broadcast. Per block
 // of 32 a tile has 96 products, 12 conversions and 24 (with minima 36) float operations. One or two
@@ -16,8 +17,6 @@ constexpr std::size_t kMaxRows = 4;
 constexpr std::size_t kQuads = PanelsBlocks::kBlock / 4;  ///< of a block
 constexpr std::size_t kHalves = 32;                       ///< bytes of 16 float16
 constexpr std::size_t kSuperBytes = 2 * kHalves + PanelsBlocks::kSuper * 32;
-/// Rows whose codes stay in L2 beside a group of panels.
-constexpr std::size_t kBlockBytes = std::size_t{384} << 10U;
 /// Bytes of weights that are asked for ahead of a decoded row.
 constexpr std::size_t kAhead = 2048;
 
@@ -190,18 +189,9 @@ inline std::size_t panels_at_once(std::size_t rows, std::size_t left) {
 
 void gemm_blocks_vnni(const GemmBlocksJob& job, std::size_t begin, std::size_t end) {
   const Tiles tiles = job.bits == 8 ? tiles_of<8>(job.form) : tiles_of<4>(job.form);
-  std::size_t block = kBlockBytes / (job.stride + 1) / kMaxRows * kMaxRows;
-  if (block < kMaxRows) block = kMaxRows;
-  for (std::size_t first = 0; first < job.rows; first += block) {
-    const std::size_t last = first + block < job.rows ? first + block : job.rows;
-    for (std::size_t p = begin, count = 0; p < end; p += count) {
-      count = panels_at_once(last - first, end - p);
-      for (std::size_t m = first; m < last; m += kMaxRows) {
-        const std::size_t rows = last - m < kMaxRows ? last - m : kMaxRows;
-        tiles[rows - 1][count - 1](job, m, p);
-      }
-    }
-  }
+  walk_tiles<kMaxRows>(job, begin, end, panels_at_once,
+                       [&](std::size_t row, std::size_t rows, std::size_t panel,
+                           std::size_t panels) { tiles[rows - 1][panels - 1](job, row, panel); });
 }
 
 }  // namespace tender::kernels::isa

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "kernels/gemm_blocks/gemm_blocks.h"
+#include "kernels/gemm_blocks/round_blocks_step.h"
 
 namespace tender::kernels::isa {
 namespace {
@@ -30,18 +31,7 @@ inline void round_block(const float* x, int qmax, std::int8_t* codes, float* ste
   for (std::size_t i = 0; i < kParts; ++i)
     largest = _mm256_max_epu32(
         largest, _mm256_and_si256(_mm256_castps_si256(_mm256_loadu_ps(x + 8 * i)), magnitudes));
-  const std::uint32_t bits = largest_of(largest);
-  float most = 0;
-  std::memcpy(&most, &bits, sizeof most);
-  *sum = 0;
-  if (bits >= 0x7f800000U || most < 0x1p-100F) {
-    const std::uint32_t nan = 0x7fc00000U;
-    *step = 0;
-    if (bits >= 0x7f800000U) std::memcpy(step, &nan, sizeof nan);
-    std::memset(codes, 0, PanelsBlocks::kBlock);
-    return;
-  }
-  *step = most / static_cast<float>(qmax);
+  if (!begin_block(largest_of(largest), qmax, codes, step, sum)) return;
   const __m256 by = _mm256_set1_ps(*step);
   const __m256i high = _mm256_set1_epi32(qmax), low = _mm256_set1_epi32(-qmax);
   __m256i code[kParts];

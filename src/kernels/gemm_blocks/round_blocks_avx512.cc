@@ -1,8 +1,7 @@
 #include <immintrin.h>
 
-#include <cstring>
-
 #include "kernels/gemm_blocks/gemm_blocks.h"
+#include "kernels/gemm_blocks/round_blocks_step.h"
 
 namespace tender::kernels::isa {
 namespace {
@@ -14,24 +13,13 @@ inline __m512i codes_of(__m512 x, __m512 step, int qmax) {
                           _mm512_set1_epi32(-qmax));
 }
 
-/// Codes, step and sum of a block whose bits beyond `count` values are 0.
+/// Codes, step and sum of a block.
 inline void round_block(__m512 low, __m512 high, int qmax, std::int8_t* codes, float* step,
                         std::int32_t* sum) {
   const __m512i magnitudes = _mm512_set1_epi32(0x7fffffff);
   const __m512i largest = _mm512_max_epu32(_mm512_and_si512(_mm512_castps_si512(low), magnitudes),
                                            _mm512_and_si512(_mm512_castps_si512(high), magnitudes));
-  const std::uint32_t bits = _mm512_reduce_max_epu32(largest);
-  float most = 0;
-  std::memcpy(&most, &bits, sizeof most);
-  *sum = 0;
-  if (bits >= 0x7f800000U || most < 0x1p-100F) {
-    const std::uint32_t nan = 0x7fc00000U;
-    *step = 0;
-    if (bits >= 0x7f800000U) std::memcpy(step, &nan, sizeof nan);
-    std::memset(codes, 0, PanelsBlocks::kBlock);
-    return;
-  }
-  *step = most / static_cast<float>(qmax);
+  if (!begin_block(_mm512_reduce_max_epu32(largest), qmax, codes, step, sum)) return;
   const __m512 by = _mm512_set1_ps(*step);
   const __m512i first = codes_of(low, by, qmax), second = codes_of(high, by, qmax);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(codes), _mm512_cvtepi32_epi8(first));

@@ -22,6 +22,10 @@ class PanelsF32 {
 
   PanelsF32() = default;
   explicit PanelsF32(LinearShape shape);
+  /// All outputs at once. @param w  [out, in]
+  explicit PanelsF32(MatrixView<const float> w) : PanelsF32(LinearShape{w.rows(), w.cols()}) {
+    put(0, w);
+  }
 
   LinearShape shape() const { return shape_; }
   std::size_t panels() const { return (shape_.out + kWidth - 1) / kWidth; }

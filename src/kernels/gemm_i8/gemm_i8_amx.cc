@@ -1,21 +1,12 @@
 #include <immintrin.h>
 
 #include "kernels/gemm_i8/amx_body.h"
+#include "kernels/gemm_i8/amx_configuration.h"
 #include "kernels/gemm_i8/gemm_i8.h"
 #include "kernels/gemm_i8/store_zmm.h"
 
 namespace tender::kernels::isa {
 namespace {
-
-/// Palette 1: eight tiles of 16 rows x 64 bytes.
-struct alignas(64) Configuration {
-  std::uint8_t palette = 1;
-  std::uint8_t start_row = 0;
-  std::uint8_t reserved[14] = {};
-  std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-constexpr Configuration kConfiguration;
 
 // Intrinsics of tiles take their numbers as tokens: sums are tiles 0 to 3, codes 4 and 5, weights 6
 // and 7.
@@ -27,7 +18,7 @@ class AmxTiles {
  public:
   AmxTiles() {
     barrier();
-    _tile_loadconfig(&kConfiguration);
+    _tile_loadconfig(&kTileConfiguration);
   }
   ~AmxTiles() { _tile_release(); }
   AmxTiles(const AmxTiles&) = delete;

@@ -4,6 +4,7 @@
 
 #include "kernels/gemm_i8/gemm_i8.h"
 #include "kernels/gemm_i8/store_zmm.h"
+#include "kernels/tile_walk.h"
 
 // 8 rows x 3 panels: 24 accumulators, 3 weight vectors and a broadcast in 28 of the 32 registers.
 // Bound by vpdpbusd (two a cycle) while a panel group stays in L2; with one or two rows by the read
@@ -13,8 +14,6 @@ namespace tender::kernels::isa {
 namespace {
 
 constexpr std::size_t kMaxRows = 8;
-// Rows whose codes stay in L2 beside a group of panels.
-constexpr std::size_t kBlockBytes = std::size_t{384} << 10U;
 
 inline __m512i broadcast(const std::uint8_t* codes) {
   std::int32_t quad = 0;
@@ -79,18 +78,9 @@ inline std::size_t panels_at_once(std::size_t rows, std::size_t left) {
 
 void gemm_i8_vnni(const GemmI8Job& job, std::size_t begin, std::size_t end) {
   const auto& tiles = job.codes_signed ? kTiles<true> : kTiles<false>;
-  std::size_t block = kBlockBytes / (job.stride + 1) / kMaxRows * kMaxRows;
-  if (block < kMaxRows) block = kMaxRows;
-  for (std::size_t first = 0; first < job.rows; first += block) {
-    const std::size_t last = first + block < job.rows ? first + block : job.rows;
-    for (std::size_t p = begin, count = 0; p < end; p += count) {
-      count = panels_at_once(last - first, end - p);
-      for (std::size_t m = first; m < last; m += kMaxRows) {
-        const std::size_t rows = last - m < kMaxRows ? last - m : kMaxRows;
-        tiles[rows - 1][count - 1](job, m, p);
-      }
-    }
-  }
+  walk_tiles<kMaxRows>(job, begin, end, panels_at_once,
+                       [&](std::size_t row, std::size_t rows, std::size_t panel,
+                           std::size_t panels) { tiles[rows - 1][panels - 1](job, row, panel); });
 }
 
 }  // namespace tender::kernels::isa

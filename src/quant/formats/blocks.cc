@@ -8,7 +8,6 @@
 #include "base/contracts.h"
 #include "base/error.h"
 #include "base/half.h"
-#include "tensor/largest.h"
 
 namespace tender::quant {
 namespace {
@@ -243,50 +242,6 @@ BlockRow round_to_blocks(const BlockType& type, std::span<const float> w) {
     round_block(type, w.subspan(b * kBlock, std::min(kBlock, w.size() - b * kBlock)),
                 row.codes.data() + b * kBlock, row.scales[b]);
   return row;
-}
-
-namespace {
-
-constexpr std::size_t kWidth = kernels::PanelsBlocks::kWidth;
-
-/// Scale and minimum of output j of a panel. @param scales  of the panel
-BlockScale panel_scale(BlockScales form, const std::uint8_t* scales, std::size_t b, std::size_t j) {
-  constexpr std::size_t kHalves = kWidth * kHalf;
-  switch (form) {
-    case BlockScales::floats:
-      return {float_at(scales + (b * kWidth + j) * kFloat), 0, 1, 0};
-    case BlockScales::halves:
-      return {half_at(scales + b * kHalves + j * kHalf), 0, 1, 0};
-    case BlockScales::halves_and_minima: {
-      const std::uint8_t* at = scales + b * 2 * kHalves + j * kHalf;
-      return {half_at(at), half_at(at + kHalves), 1, 0};
-    }
-    case BlockScales::superblocks:
-      break;
-  }
-  const std::uint8_t* super = scales + b / kSuper * (2 * kHalves + kSuper * 2 * kWidth);
-  const std::uint8_t* times = super + 2 * kHalves + b % kSuper * 2 * kWidth;
-  return {half_at(super + j * kHalf), half_at(super + kHalves + j * kHalf), times[j],
-          times[kWidth + j]};
-}
-
-}  // namespace
-
-// Places are drawn in kernels/gemm_blocks/gemm_blocks.h.
-void read_panel_row(const kernels::PanelsBlocks& panels, std::size_t output, std::span<float> w) {
-  require(output < panels.shape().out && w.size() == panels.shape().in, "an output of the panels");
-  const std::size_t p = output / kWidth, j = output % kWidth;
-  const std::uint8_t* codes = panels.data() + p * panels.panel_bytes();
-  const std::uint8_t* scales = panels.scales() + p * panels.panel_scale_bytes();
-  const BlockType type{"", std::nullopt, 0, 0, 0, panels.bits(), panels.zero(), panels.form()};
-  BlockScale scale;
-  for (std::size_t k = 0; k < w.size(); ++k) {
-    if (k % kBlock == 0) scale = panel_scale(panels.form(), scales, k / kBlock, j);
-    const std::size_t line = panels.bits() == 8 ? k / 4 : k / 8;
-    const unsigned byte = codes[(line * kWidth + j) * 4 + k % 4];
-    const unsigned code = panels.bits() == 8 ? byte : k % 8 < 4 ? byte & 15U : byte >> 4U;
-    w[k] = block_weight(type, static_cast<std::uint8_t>(code), scale);
-  }
 }
 
 }  // namespace tender::quant

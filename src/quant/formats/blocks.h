@@ -76,7 +76,4 @@ std::uint8_t nearest_block_code(const BlockType& type, const kernels::BlockScale
 /// @throws Error invalid_input (FLOAT_RANGE) where a scale is beyond float16
 BlockRow round_to_blocks(const BlockType& type, std::span<const float> w);
 
-/// The weights of one output out of panels, as block_weight() has them. @param w  [in]
-void read_panel_row(const kernels::PanelsBlocks& panels, std::size_t output, std::span<float> w);
-
 }  // namespace tender::quant

@@ -141,7 +141,7 @@ TEST(Blocks, PanelsGiveTheWeightsOfTheirRowsBack) {
     }
     std::vector<float> found(in);
     for (std::size_t n = 0; n < kOut; ++n) {
-      read_panel_row(panels, n, found);
+      panels.take(n, found);
       EXPECT_EQ(found, expected[n]) << type.name << " output " << n;
     }
   }

@@ -8,6 +8,7 @@
 #include "base/contracts.h"
 #include "base/error.h"
 #include "base/kernel_choice.h"
+#include "quant/float_product.h"
 #include "quant/options.h"
 #include "quant/packed_site_of.h"
 #include "quant/parts.h"
@@ -239,13 +240,7 @@ void Gguf::reference(const Input& input, const Packed& packed, const Rows& x,
   Matrix w(weights.shape.out, input.in), rows(x.values.rows(), input.in);
   dequantize(input, packed, w.view());
   rounded(input, x, rows.view());
-  for (std::size_t m = 0; m < rows.rows(); ++m)
-    for (std::size_t n = 0; n < w.rows(); ++n) {
-      double sum = 0;
-      for (std::size_t k = 0; k < input.in; ++k)
-        sum += static_cast<double>(rows(m, k)) * static_cast<double>(w(n, k));
-      y(m, n) = sum;
-    }
+  reference_product(rows.view(), w.view(), y);
 }
 
 void Gguf::prepare(Input& input, Isa isa) {
@@ -259,8 +254,7 @@ void Gguf::prepare(const Input& input, Packed& packed, Isa) {
   if (!input.rounds()) {
     Matrix w(weights.shape.out, weights.shape.in);
     dequantize(input, packed, w.view());
-    packed.floats = kernels::PanelsF32(weights.shape);
-    packed.floats.put(0, w.view());
+    packed.floats = kernels::PanelsF32(w.view());
   } else {
     const BlockType& type = *weights.type;
     packed.panels = kernels::PanelsBlocks(weights.shape, type.bits, type.zero, type.form);
@@ -327,7 +321,7 @@ std::string Gguf::kernel(const Input& input, const Packed& packed) {
 }
 
 void Gguf::read_row(const Packed& packed, std::size_t output, std::span<float> w) {
-  if (packed.floats.bytes() == 0) return read_panel_row(packed.panels, output, w);
+  if (packed.floats.bytes() == 0) return packed.panels.take(output, w);
   packed.floats.take(output, MatrixView<float>(w.data(), 1, w.size()));
 }
 

@@ -267,8 +267,7 @@ void LlmInt8::prepare(const Input& input, Packed& packed, Isa) {
   if (outliers == 0) return;
   Matrix weights(out, outliers);
   std::ranges::transform(packed.outlier, weights.span().begin(), half_to_float);
-  packed.floats = kernels::PanelsF32(LinearShape{out, outliers});
-  packed.floats.put(0, weights.view());
+  packed.floats = kernels::PanelsF32(weights.view());
 }
 
 LlmInt8Rounded LlmInt8::round(const Input& input, const Rows& x, ThreadPool& pool) {

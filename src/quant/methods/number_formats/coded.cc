@@ -8,6 +8,7 @@
 
 #include "base/contracts.h"
 #include "base/error.h"
+#include "quant/float_product.h"
 #include "quant/parts.h"
 #include "tensor/largest.h"
 
@@ -306,13 +307,7 @@ void Coded<Family>::reference(const Input& input, const Packed& packed, const Ro
   dequantize(input, packed, w.view());
   Matrix rows(x.values.rows(), input.in);
   rounded(input, x, rows.view());
-  for (std::size_t m = 0; m < rows.rows(); ++m)
-    for (std::size_t n = 0; n < w.rows(); ++n) {
-      double sum = 0;
-      for (std::size_t k = 0; k < input.in; ++k)
-        sum += static_cast<double>(rows(m, k)) * static_cast<double>(w(n, k));
-      y(m, n) = sum;
-    }
+  reference_product(rows.view(), w.view(), y);
 }
 
 template <class Family>
@@ -324,8 +319,7 @@ template <class Family>
 void Coded<Family>::prepare(const Input& input, Packed& packed, Isa) {
   Matrix w(packed.weights.shape.out, input.in);
   dequantize(input, packed, w.view());
-  packed.floats = kernels::PanelsF32(packed.weights.shape);
-  packed.floats.put(0, w.view());
+  packed.floats = kernels::PanelsF32(w.view());
   packed.weights.bytes = {};
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/contracts.h"
 #include "base/error.h"
+#include "quant/float_product.h"
 #include "quant/options.h"
 #include "quant/parts.h"
 
@@ -259,13 +260,7 @@ void Rtn::reference(const Input& input, const Packed& packed, const Rows& x, Mat
   dequantize_symmetric(weights, w.view());
   Matrix rows(x.values.rows(), input.in);
   rounded(input, x, rows.view());
-  for (std::size_t m = 0; m < x.values.rows(); ++m)
-    for (std::size_t n = 0; n < w.rows(); ++n) {
-      double sum = 0;
-      for (std::size_t k = 0; k < input.in; ++k)
-        sum += static_cast<double>(rows(m, k)) * static_cast<double>(w(n, k));
-      y(m, n) = sum;
-    }
+  reference_product(rows.view(), w.view(), y);
 }
 
 void Rtn::prepare(Input& input, Isa isa) {
@@ -293,8 +288,7 @@ void Rtn::prepare(const Input& input, Packed& packed, Isa) {
   } else {
     Matrix w(weights.shape.out, weights.shape.in);
     dequantize_symmetric(weights, w.view());
-    packed.floats = kernels::PanelsF32(weights.shape);
-    packed.floats.put(0, w.view());
+    packed.floats = kernels::PanelsF32(w.view());
   }
   packed.weights.bytes = {};
 }

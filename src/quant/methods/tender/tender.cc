@@ -248,8 +248,7 @@ void Tender::prepare(const Input& input, Packed& packed, Isa) {
   if (input.compat) {
     Matrix w(weights.shape.out, weights.shape.in);
     dequantize_symmetric(weights, w.view());
-    packed.floats = kernels::PanelsF32(weights.shape);
-    packed.floats.put(0, w.view());
+    packed.floats = kernels::PanelsF32(w.view());
   } else {
     packed.integers = IntegerLinear(
         input.rows, {weights.shape, weights.codes, weights.scales, packed.compensation,
