@@ -1,5 +1,6 @@
 #include "base/child_process.h"
 
+#include <poll.h>
 #include <spawn.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -69,11 +70,17 @@ ChildProcess::ChildProcess(const std::vector<std::string>& arguments) : name_(ar
   for (const int standard : {STDIN_FILENO, STDOUT_FILENO})
     posix_spawn_file_actions_adddup2(&actions, ends[1], standard);
   posix_spawn_file_actions_adddup2(&actions, errors_, STDERR_FILENO);
+  // a process group of its own: Ctrl-C on a terminal is its owner's to answer
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
+  posix_spawnattr_setpgroup(&attributes, 0);
   pid_t process = -1;
   const int problem = opened && errors_ >= 0 ? posix_spawnp(&process, argv.front(), &actions,
-                                                            nullptr, argv.data(), environ)
+                                                            &attributes, argv.data(), environ)
                                              : errno;
   posix_spawn_file_actions_destroy(&actions);
+  posix_spawnattr_destroy(&attributes);
   if (ends[1] >= 0) close(ends[1]);
   socket_ = ends[0];
   if (problem != 0) {
@@ -108,13 +115,17 @@ void ChildProcess::write_line(std::string_view line) {
   }
 }
 
-std::string ChildProcess::read_line() {
+std::string ChildProcess::read_line(const Progress& progress) {
+  constexpr int kMilliseconds = 100;  // between two looks at whether the user still wants it
   for (;;) {
     if (const std::size_t end = buffer_.find('\n'); end != std::string::npos) {
       std::string line = buffer_.substr(0, end);
       buffer_.erase(0, end + 1);
       return line;
     }
+    if (progress.cancelled()) fail(ErrorKind::io, {.code = "CANCELLED"}, "cancelled");
+    pollfd wanted{socket_, POLLIN, 0};
+    if (poll(&wanted, 1, kMilliseconds) <= 0) continue;
     char bytes[4096];
     const ssize_t got = recv(socket_, bytes, sizeof bytes, 0);
     if (got < 0 && errno == EINTR) continue;

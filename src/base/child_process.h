@@ -4,10 +4,12 @@
 #include <string_view>
 #include <vector>
 
+#include "base/progress.h"
+
 namespace tender {
 
 /// A program that answers lines with lines: its standard input and output are ours, what it says on
-/// standard error is kept for messages. It ends with its owner.
+/// standard error is kept for messages. It ends with its owner, and hears no Ctrl-C of its own.
 class ChildProcess {
  public:
   /// @param arguments  program (looked for in PATH), then what it is given
@@ -19,9 +21,9 @@ class ChildProcess {
 
   /// @throws Error io (CHILD_ENDED)
   void write_line(std::string_view line);
-  /// The next line without its end. Waits for it.
-  /// @throws Error io (CHILD_ENDED) with the last that it said on standard error
-  std::string read_line();
+  /// The next line without its end. Waits for it, unless `progress` is cancelled.
+  /// @throws Error io (CHILD_ENDED) with the last that it said on standard error, io (CANCELLED)
+  std::string read_line(const Progress& progress);
 
  private:
   [[noreturn]] void ended();

@@ -38,9 +38,10 @@ class Bench : public Command {
     for (const std::string_view shape : compress::synthetic_shapes())
       shapes += fmt::format(" {},", shape);
     shapes.pop_back();
-    app.add_option("--synthetic", synthetic_, shapes)->excludes(model);
+    auto* synthetic = app.add_option("--synthetic", synthetic_, shapes)->excludes(model);
     app.add_option("--weight-type", weight_type_, "Of its matrices: Q8_0, Q4_0, Q4_1 or F16")
-        ->capture_default_str();
+        ->capture_default_str()
+        ->needs(synthetic);
     app.add_option("-p,--prompt-tokens", options_.prompt,
                    "Tokens of the random prompt; 0 leaves prefill out")
         ->capture_default_str();
@@ -49,20 +50,25 @@ class Bench : public Command {
         ->capture_default_str();
     app.add_option("-r,--repetitions", options_.repetitions, "Runs after the warm-up")
         ->capture_default_str();
-    app.add_option("--seed", options_.seed, "Of the random prompt")->capture_default_str();
-    app.add_flag("--kernels", kernels_, "Every kernel of this build: chosen, or why not");
-    app.add_option("--compare", peer_,
-                   "Time another engine in turn, with the same threads: llama.cpp (Python package "
-                   "llama-cpp-python) or openvino (openvino-genai)");
-    app.add_option("--peer-model", peer_model_,
-                   "GGUF file that it reads (default: the model, if it is one)");
-    app.add_option("--peer-python", peer_python_, "Python that has its package")
+    app.add_option("--seed", options_.seed, "Of the random prompts, and of random weights")
         ->capture_default_str();
+    app.add_flag("--kernels", kernels_, "Every kernel of this build: chosen, or why not");
+    auto* compare = app.add_option(
+        "--compare", peer_,
+        "Time another engine in turn, with the same threads: llama.cpp (Python package "
+        "llama-cpp-python) or openvino (openvino-genai)");
+    app.add_option("--peer-model", peer_model_,
+                   "GGUF file that it reads (default: the model, if it is one)")
+        ->needs(compare);
+    app.add_option("--peer-python", peer_python_, "Python that has its package")
+        ->capture_default_str()
+        ->needs(compare);
     declare_run_options(app, run_);
     app.footer(
         "Medians of the runs, with the slowest and the fastest one, beside what this machine does "
         "at most: its best 8-bit instruction out of registers, and memory read by all threads, as "
-        "many bytes as a decoded token needs; both probed right before and after the runs. "
+        "many bytes as a decoded token needs; both probed right before and after the runs that "
+        "count. "
         "Example: tender bench model.gguf -p 512 -n 64 -t 2");
   }
 
@@ -83,14 +89,19 @@ class Bench : public Command {
     if (peer != nullptr) subjects.push_back(peer.get());
 
     const eval::TokenWork work = eval::work_of(*model);
-    eval::LimitProbe probe(work.bytes, context.pool());
+    eval::LimitProbe limits(work.bytes, context.pool());
+    std::size_t peak_bytes = 0;  // of the model and a run, without the memory of the probe
     const std::vector<eval::SpeedResult> results =
-        eval::measure_speed(subjects, model->info().vocabulary, options_, context.progress());
-    probe.again();
+        eval::measure_speed(subjects, model->info().vocabulary, options_, context.progress(), [&] {
+          peak_bytes = peak_resident_bytes();
+          limits.probe();
+        });
+    limits.probe();
     context.end_progress();
     OrderedJson json = eval::to_json(options_, results.front());
-    json.update(eval::to_json(work, probe.limits(), results.front()));
+    json.update(eval::to_json(work, limits.limits(), results.front()));
     eval::add_facts(eval::facts_of(*model), name_of_model(*checkpoint), context.pool(), json);
+    json["peak_rss_bytes"] = peak_bytes;
     if (peer != nullptr) json["peer"] = peer_json(*peer, *peer_file, results);
     context.print(table(json, results));
     if (kernels_) {
@@ -140,7 +151,7 @@ class Bench : public Command {
     return io::open_checkpoint(peer_model_);
   }
 
-  std::unique_ptr<eval::Peer> start_peer(const io::Checkpoint& file, const Context& context) const {
+  std::unique_ptr<eval::Peer> start_peer(const io::Checkpoint& file, Context& context) const {
     if (file.gguf() == nullptr)
       fail(ErrorKind::invalid_argument,
            {.code = "USAGE",
@@ -153,7 +164,8 @@ class Bench : public Command {
                              .python = peer_python_,
                              .model = peer_model_,
                              .threads = context.threads(),
-                             .context = std::max(options_.prompt, options_.generated)});
+                             .context = std::max(options_.prompt, options_.generated)},
+                            context.progress());
   }
 
   /// Type of the other engine's output head: a large part of what a small model costs.

@@ -3,9 +3,11 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <cstring>
 #include <new>
 #include <nlohmann/json.hpp>
+#include <span>
+
+#include "base/contracts.h"
 
 namespace tender::compress {
 namespace {
@@ -15,37 +17,35 @@ namespace {
 /// does.
 class SharedBytes {
  public:
-  explicit SharedBytes(const std::vector<std::byte>& bytes) : size_(bytes.size()) {
+  explicit SharedBytes(std::size_t size) : size_(size) {
     if (size_ == 0) return;
     void* data = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (data == MAP_FAILED) throw std::bad_alloc();
     data_ = static_cast<std::byte*>(data);
-    std::memcpy(data_, bytes.data(), size_);
   }
   ~SharedBytes() {
     if (data_ != nullptr) munmap(data_, size_);
   }
   SharedBytes(const SharedBytes&) = delete;
   SharedBytes& operator=(const SharedBytes&) = delete;
-  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  std::span<std::byte> bytes() const { return {data_, size_}; }
 
  private:
   std::byte* data_ = nullptr;
   std::size_t size_;
 };
 
-/// All tensors one after another; where each begins is put into `starts`.
-std::vector<std::byte> written(const std::vector<io::TensorToWrite>& tensors,
-                               std::vector<std::size_t>& starts) {
-  std::vector<std::byte> all;
-  for (const io::TensorToWrite& tensor : tensors) {
-    all.resize((all.size() + 63) / 64 * 64);
-    starts.push_back(all.size());
-    tensor.write([&](std::span<const std::byte> piece) {
-      all.insert(all.end(), piece.begin(), piece.end());
-    });
-  }
-  return all;
+std::size_t size_of(const io::TensorToWrite& tensor) {
+  const DTypeTraits& type = traits(tensor.type);
+  return element_count(tensor.shape).value() / type.block * type.bits / 8;
+}
+
+/// Where each tensor begins, and where the last one ends.
+std::vector<std::size_t> places_of(const std::vector<io::TensorToWrite>& tensors) {
+  std::vector<std::size_t> places = {0};
+  for (const io::TensorToWrite& tensor : tensors)
+    places.push_back((places.back() + size_of(tensor) + 63) / 64 * 64);
+  return places;
 }
 
 }  // namespace
@@ -53,13 +53,18 @@ std::vector<std::byte> written(const std::vector<io::TensorToWrite>& tensors,
 class MemoryCheckpoint::Source : public TensorSource {
  public:
   explicit Source(const std::vector<io::TensorToWrite>& tensors)
-      : bytes_(written(tensors, starts_)) {
+      : places_(places_of(tensors)), bytes_(places_.back()) {
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       const io::TensorToWrite& tensor = tensors[i];
-      const DTypeTraits& type = traits(tensor.type);
-      const std::size_t size = element_count(tensor.shape).value() / type.block * type.bits / 8;
-      infos_.push_back(
-          {tensor.name, tensor.type, tensor.shape, bytes_.bytes().subspan(starts_[i], size)});
+      const auto whole = bytes_.bytes().subspan(places_[i], size_of(tensor));
+      std::span<std::byte> left = whole;
+      tensor.write([&](std::span<const std::byte> piece) {
+        require(piece.size() <= left.size(), "a tensor has the bytes of its shape");
+        std::ranges::copy(piece, left.begin());
+        left = left.subspan(piece.size());
+      });
+      require(left.empty(), "a tensor has the bytes of its shape");
+      infos_.push_back({tensor.name, tensor.type, tensor.shape, whole});
     }
   }
   std::span<const TensorInfo> tensors() const override { return infos_; }
@@ -70,7 +75,7 @@ class MemoryCheckpoint::Source : public TensorSource {
   std::string file_of(const TensorInfo&) const override { return "memory"; }
 
  private:
-  std::vector<std::size_t> starts_;
+  std::vector<std::size_t> places_;
   SharedBytes bytes_;
   std::vector<TensorInfo> infos_;
 };

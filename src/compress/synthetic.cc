@@ -120,7 +120,12 @@ std::vector<std::string_view> synthetic_shapes() {
 std::unique_ptr<io::Checkpoint> synthetic_checkpoint(std::string_view name, DType type,
                                                      std::uint64_t seed) {
   const auto shape = std::ranges::find(kShapes, name, &SyntheticShape::name);
-  if (shape == kShapes.end()) refuse("--synthetic", name, "llama-1b, llama-7b-4l, smollm2-135m");
+  if (shape == kShapes.end()) {
+    std::string names;
+    for (const SyntheticShape& each : kShapes)
+      names += (names.empty() ? "" : ", ") + std::string(each.name);
+    refuse("--synthetic", name, names);
+  }
   const quant::BlockType* blocks = quant::find_block_type(type);
   if (type != DType::f16 &&
       (blocks == nullptr || blocks->form == kernels::BlockScales::superblocks))
@@ -130,8 +135,7 @@ std::unique_ptr<io::Checkpoint> synthetic_checkpoint(std::string_view name, DTyp
   std::vector<io::TensorToWrite> tensors;
   for (const model::TensorSpec& tensor : spec.tensors)
     if (!tensor.optional) tensors.push_back(tensor_of(tensor, type, seed));
-  auto checkpoint = std::make_unique<MemoryCheckpoint>(config, tensors);
-  return checkpoint;
+  return std::make_unique<MemoryCheckpoint>(config, tensors);
 }
 
 }  // namespace tender::compress

@@ -181,7 +181,7 @@ class Lockstep {
     for (std::size_t m = 0; m < models_.size(); ++m) {
       for (std::size_t t = 0; t < rows_[m].size(); ++t) {
         const RowComparison& row = rows_[m][t];
-        check_loss(row.base_loss, window, t, "the base");
+        check_loss(row.base_loss, window, t, kTheBase);
         check_loss(row.loss, window, t, models_[m].name);
         check_loss(row.divergence, window, t, models_[m].name);
         tallies_[m].add(row);

@@ -4,6 +4,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/json.h"
@@ -55,6 +56,9 @@ struct ComparisonResult {
   bool partial = false;      ///< as in PerplexityResult
   bool interrupted = false;  ///< likewise
 };
+
+/// What errors name the base by, as their item (LOGITS_NAN).
+inline constexpr std::string_view kTheBase = "the base";
 
 /// A model and what people call it.
 struct NamedModel {

@@ -52,11 +52,13 @@ std::string method_of(const ModelFacts& facts) {
 }
 
 std::string weights_of(const ModelFacts& facts) {
-  const auto floats =
-      std::ranges::count_if(facts.sites, [](const SiteFacts& s) { return s.method == "float"; });
-  if (floats == 0) return "packed";
-  return static_cast<std::size_t>(floats) == facts.sites.size() ? "dequantized"
-                                                                : "packed and dequantized";
+  // a product in float is called nothing else
+  const auto is_float = [](const SiteFacts& site) { return site.kernel.starts_with("gemm_f32"); };
+  const auto floats = static_cast<std::size_t>(std::ranges::count_if(facts.sites, is_float));
+  const bool float_head = !facts.head || is_float(*facts.head);
+  if (floats == facts.sites.size() && float_head) return "dequantized";
+  if (floats == 0) return float_head ? "packed, head in float32" : "packed";
+  return "packed and dequantized";
 }
 
 OrderedJson kernels_of(const ModelFacts& facts) {

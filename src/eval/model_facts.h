@@ -38,8 +38,8 @@ ModelFacts facts_of(const model::Model& model);
 /// The methods of a model's sites, "float" if none is quantized; "rtn, tender" where they differ.
 std::string method_of(const ModelFacts& facts);
 
-/// How weights are in memory as they are multiplied: "packed" in the bits of their method,
-/// "dequantized" to float32, or both.
+/// How weights are in memory as they are multiplied: "packed" in the bits of their method (perhaps
+/// with "head in float32"), "dequantized" to float32 whatever the file holds, or both.
 std::string weights_of(const ModelFacts& facts);
 
 /// The kernels by kind of site ("self_attn.qkv": "i8 panels, vnni"), in order of evaluation;

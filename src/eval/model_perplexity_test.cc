@@ -151,7 +151,7 @@ TEST_F(TinyModelTest, SpeedIsMeasuredAsOftenAsAsked) {
   const auto speed = [&](const SpeedOptions& of) {
     const auto subject = subject_of(*model_, of, pool_);
     SpeedSubject* const subjects[] = {subject.get()};
-    return measure_speed(subjects, model_->info().vocabulary, of, silent_).front();
+    return measure_speed(subjects, model_->info().vocabulary, of, silent_, [] {}).front();
   };
   const auto result = speed(options);
   EXPECT_EQ(result.prefill.values.size(), 4U);
@@ -195,8 +195,8 @@ TEST(MeasureSpeed, TakesTurnsWithFreshPromptsAndRatiosAreRunByRun) {
   SpeedSubject* const subjects[] = {&a, &b};
   Progress silent;
   const SpeedOptions options{.prompt = 8, .generated = 4, .repetitions = 2};
-  const auto results = measure_speed(subjects, 1000, options, silent);
-  EXPECT_EQ(log, "ap ad bp bd ap ad bp bd ap ad bp bd ");
+  const auto results = measure_speed(subjects, 1000, options, silent, [&] { log += "| "; });
+  EXPECT_EQ(log, "ap ad bp bd | ap ad bp bd ap ad bp bd ");
   EXPECT_EQ(results[0].prefill.values, (std::vector<double>{8.0 / 2, 8.0 / 3}));
   EXPECT_EQ(results[1].prefill.values, (std::vector<double>{8.0 / 4, 8.0 / 6}));
   EXPECT_EQ(ratios(results[0].prefill, results[1].prefill).values, (std::vector<double>{2, 2}));

@@ -101,8 +101,9 @@ constexpr std::array<std::string_view, 2> kNames = {"llama.cpp", "openvino"};
 
 class ChildPeer : public Peer {
  public:
-  explicit ChildPeer(const PeerRequest& request)
-      : child_({request.python, "-u", "-c", kScript, request.name, request.model.string(),
+  ChildPeer(const PeerRequest& request, const Progress& progress)
+      : progress_(progress),
+        child_({request.python, "-u", "-c", kScript, request.name, request.model.string(),
                 std::to_string(request.threads), std::to_string(request.context)}) {
     const Json hello = answer();
     if (!hello.contains("version") || !hello["version"].is_string() || !hello.contains("system") ||
@@ -133,7 +134,7 @@ class ChildPeer : public Peer {
   }
   /// An object.
   Json answer() {
-    const std::string line = child_.read_line();
+    const std::string line = child_.read_line(progress_);
     Json json = Json::parse(line, nullptr, false);
     if (!json.is_object()) refuse(line);
     return json;
@@ -145,6 +146,7 @@ class ChildPeer : public Peer {
     return std::max(1e-9, found["seconds"].get<double>());
   }
 
+  const Progress& progress_;
   ChildProcess child_;
   std::string version_;
   std::string system_;
@@ -154,7 +156,7 @@ class ChildPeer : public Peer {
 
 std::vector<std::string_view> peer_names() { return {kNames.begin(), kNames.end()}; }
 
-std::unique_ptr<Peer> start_peer(const PeerRequest& request) {
+std::unique_ptr<Peer> start_peer(const PeerRequest& request, const Progress& progress) {
   if (std::ranges::find(kNames, request.name) == kNames.end())
     fail(ErrorKind::invalid_argument,
          {.code = "PEER_UNKNOWN",
@@ -163,7 +165,7 @@ std::unique_ptr<Peer> start_peer(const PeerRequest& request) {
           .expected = "llama.cpp or openvino",
           .hint = "choose one of them"},
          "no peer {}; this build knows llama.cpp and openvino", quote(request.name));
-  return std::make_unique<ChildPeer>(request);
+  return std::make_unique<ChildPeer>(request, progress);
 }
 
 }  // namespace tender::eval

@@ -30,7 +30,9 @@ class Peer : public SpeedSubject {
 
 /// Starts it and loads the model.
 /// @throws Error invalid_argument (PEER_UNKNOWN), io (CHILD_START, CHILD_ENDED: its package is not
-/// there, it cannot read the file, …)
-std::unique_ptr<Peer> start_peer(const PeerRequest& request);
+/// there, it cannot read the file, …;
+/// CHILD_ANSWER), CANCELLED as all of its calls
+/// @param progress  outlives it
+std::unique_ptr<Peer> start_peer(const PeerRequest& request, const Progress& progress);
 
 }  // namespace tender::eval

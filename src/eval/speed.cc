@@ -100,7 +100,7 @@ std::unique_ptr<SpeedSubject> subject_of(const model::Model& model, const SpeedO
 
 std::vector<SpeedResult> measure_speed(std::span<SpeedSubject* const> subjects,
                                        std::size_t vocabulary, const SpeedOptions& options,
-                                       Progress& progress) {
+                                       Progress& progress, FunctionRef<void()> warmed) {
   validate(options);
   Rng rng(options.seed, "bench prompt");
   const auto draw = [&] { return static_cast<model::TokenId>(rng.below(vocabulary)); };
@@ -119,6 +119,7 @@ std::vector<SpeedResult> measure_speed(std::span<SpeedSubject* const> subjects,
       if (options.generated > 0)
         results[s].decode.values.push_back(static_cast<double>(options.generated) / decode);
     }
+    if (run == 0) warmed();
     progress.update(run + 1, options.repetitions + 1, run == 0 ? "warm-up" : "measuring");
   }
   return results;

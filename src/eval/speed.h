@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "base/json.h"
 #include "base/progress.h"
 #include "base/thread_pool.h"
@@ -58,11 +59,12 @@ std::unique_ptr<SpeedSubject> subject_of(const model::Model& model, const SpeedO
 /// Times all subjects in turn, again and again: prefill of a random prompt, a new one each time
 /// (caches answer what they have seen), then decoding. The first round warms up.
 /// @param vocabulary  tokens are below it
+/// @param warmed      called between the warm-up and the runs that count
 /// @return a result for each subject; values of the same index were taken one after the other
 /// @throws Error io (CANCELLED), and those of the subjects
 std::vector<SpeedResult> measure_speed(std::span<SpeedSubject* const> subjects,
                                        std::size_t vocabulary, const SpeedOptions& options,
-                                       Progress& progress);
+                                       Progress& progress, FunctionRef<void()> warmed);
 
 /// How much faster the first is, run by run. Empty where one of both was left out.
 Rates ratios(const Rates& first, const Rates& second);

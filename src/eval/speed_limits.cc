@@ -31,16 +31,12 @@ TokenWork work_of(const model::Model& model) {
   return work;
 }
 
-LimitProbe::LimitProbe(std::uint64_t bytes, ThreadPool& pool)
-    : pool_(pool), memory_(std::min(bytes, kMostProbed)) {
-  memory_.fill(1);
-  again();
-}
-
-void LimitProbe::again() {
+void LimitProbe::probe() {
+  AlignedBuffer<std::uint8_t> memory(std::min(bytes_, kMostProbed));
+  memory.fill(1);
   const kernels::IntegerPeak peak = kernels::integer_peak(host_isa(), pool_);
   if (limits_.peak.operations <= peak.operations) limits_.peak = peak;
-  limits_.read_rate = std::max(limits_.read_rate, kernels::read_rate(memory_.span(), pool_));
+  limits_.read_rate = std::max(limits_.read_rate, kernels::read_rate(memory.span(), pool_));
 }
 
 OrderedJson to_json(const TokenWork& work, const MachineLimits& limits, const SpeedResult& result) {

@@ -24,18 +24,18 @@ struct MachineLimits {
   double read_rate = 0;  ///< bytes per second
 };
 
-/// Probes the machine before and after what is held against it, and keeps the better figures: one
+/// Probes the machine, before and after what is held against it, and keeps the better figures: one
 /// that another program halved would flatter.
 class LimitProbe {
  public:
   /// @param bytes  that the probe of memory reads: as many as decoding does, at most 1 GiB
-  LimitProbe(std::uint64_t bytes, ThreadPool& pool);
-  void again();
+  LimitProbe(std::uint64_t bytes, ThreadPool& pool) : bytes_(bytes), pool_(pool) {}
+  void probe();
   const MachineLimits& limits() const { return limits_; }
 
  private:
+  std::uint64_t bytes_;
   ThreadPool& pool_;
-  AlignedBuffer<std::uint8_t> memory_;
   MachineLimits limits_;
 };
 

@@ -73,6 +73,16 @@ std::string missing_text(const OrderedJson& document) {
   return fmt::format("left out, not in this build: {}\n", document.at("missing").dump());
 }
 
+/// As the cell of a Markdown table.
+std::string escaped(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '|' || c == '\\') out += '\\';
+    out += c == '\n' ? ' ' : c;
+  }
+  return out;
+}
+
 /// Whether the paper prints a value for any cell.
 bool has_published(const std::vector<Line>& lines) {
   for (const Line& line : lines)
@@ -117,19 +127,19 @@ std::string tables_markdown(const OrderedJson& document) {
     out += title_of(table, document) + "\n\n";
     std::string head = "| | | bits per weight | per activation |", rule = "|---|---|---|---|";
     for (const auto& text : table.at("base").items()) {
-      head += fmt::format(" {} | excess, % | KL, nats |", text.key());
+      head += fmt::format(" {} | excess, % | KL, nats |", escaped(text.key()));
       rule += "---|---|---|";
       if (paper) head += " paper |", rule += "---|";
     }
     out += head + " |\n" + rule + "---|\n";
     for (const Line& line : lines) {
-      out += fmt::format("| {} | {} | {} | {} |", line.group, line.name, line.weight_bits,
-                         line.activation_bits);
+      out += fmt::format("| {} | {} | {} | {} |", escaped(line.group), escaped(line.name),
+                         line.weight_bits, line.activation_bits);
       for (const Cell& cell : line.cells) {
         out += fmt::format(" {} | {} | {} |", cell.perplexity, cell.excess, cell.divergence);
         if (paper) out += fmt::format(" {} |", cell.published);
       }
-      out += fmt::format(" {} |\n", line.remark);
+      out += fmt::format(" {} |\n", escaped(line.remark));
     }
     out += "\n";
   }
@@ -154,7 +164,8 @@ std::vector<Panel> panels_of(const Experiment& experiment, const OrderedJson& do
         panel.x_label = axis.label;
         panel.y_label = "perplexity";
         panel.log_x = axis.label == "rows of a chunk";
-        panel.base = base.value().at("perplexity").at("value").get<double>();
+        if (base.value().contains("perplexity"))
+          panel.base = base.value().at("perplexity").at("value").get<double>();
         panel.curves.push_back(std::move(curve));
       }
       for (auto& [label, panel] : by_label) panels.push_back(std::move(panel));

@@ -128,6 +128,22 @@ TEST_F(ReproduceTest, AModelWithoutNumbersIsNamedAndTheOthersAreMeasured) {
   EXPECT_EQ(run(), document);
 }
 
+// Where no row has numbers the text still stands in the tables.
+TEST_F(ReproduceTest, ATextThatNoModelHasNumbersForIsShown) {
+  experiment_.variants[0].remark = "a|b";
+  run();
+  for (const auto& model : fs::directory_iterator(request_.work / "models")) spoil(model);
+  fs::remove_all(request_.work / "results");
+  const OrderedJson document = run();
+  const std::string markdown = tables_markdown(document);
+  EXPECT_NE(markdown.find("| wiki |"), std::string::npos) << markdown;
+  EXPECT_NE(markdown.find("not measured"), std::string::npos);
+  EXPECT_NE(markdown.find("LOGITS_NAN"), std::string::npos);
+  EXPECT_NE(markdown.find("a\\|b"), std::string::npos) << "a bar in a cell is escaped";
+  EXPECT_NE(tables_text(document).find("not measured"), std::string::npos);
+  EXPECT_TRUE(panels_of(experiment_, document)[0].curves[0].points.empty());
+}
+
 TEST_F(ReproduceTest, ASecondRunUsesWhatTheFirstHasMade) {
   const OrderedJson first = run();
   EXPECT_NE(watch_.notes.find("quantizing"), std::string::npos);

@@ -139,6 +139,9 @@ TEST_F(EvalCommandTest, BenchRunsPublishedShapesWithRandomWeights) {
   EXPECT_EQ(bench("Q4_K").exit_code, 2);
   EXPECT_EQ(bench("none").exit_code, 2);
   expect(run_tender({"bench", "--synthetic", "gpt-9"}), 2, "SYNTHETIC");
+  expect(run_tender({"bench", "--synthetic", "llama-1b", "--weight-type", "q4_0"}), 2, "SYNTHETIC");
+  expect(run_tender({"bench", folder_ / "tiny", "--weight-type", "Q4_0"}), 2, "USAGE");
+  expect(run_tender({"bench", folder_ / "tiny", "--peer-model", "nowhere.gguf"}), 2, "USAGE");
   expect(run_tender({"bench"}), 2, "USAGE");
   expect(run_tender({"bench", "--synthetic", "llama-1b", "--compare", "llama.cpp"}), 2, "USAGE");
 }

@@ -101,7 +101,7 @@ TEST_F(WeightsTest, WhatAModelCannotDoIsRefused) {
                 .exit_code,
             0);
   expect(bench(folder_ / "small", {"--weights", "dequantized"}), "WEIGHTS");
-  EXPECT_EQ(json_of(bench(folder_ / "small", {"--json"}))["weights"], "packed");
+  EXPECT_EQ(json_of(bench(folder_ / "small", {"--json"}))["weights"], "packed, head in float32");
 }
 
 }  // namespace
