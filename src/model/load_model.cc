@@ -56,6 +56,15 @@ void note_floats(const io::Checkpoint& checkpoint, const ModelSpec& spec, Progre
     progress.note(fmt::format("{} of {} sites run in float32: {}", count, sites.size(), why));
 }
 
+std::unique_ptr<Decoder> load(const io::Checkpoint& checkpoint, const ModelSpec& spec,
+                              const WeightReader& weights, const Loading& loading,
+                              const RunOptions& options) {
+  if (blocks_of(options) == BlockWeights::packed) note_floats(checkpoint, spec, loading.progress);
+  auto decoder = architecture_of(checkpoint).load(spec, weights, loading);
+  if (options.kv_bits) decoder->use_kv_bits(*options.kv_bits);
+  return decoder;
+}
+
 }  // namespace
 
 std::unique_ptr<Model> load_model(const io::Checkpoint& checkpoint, Isa isa, ThreadPool& pool,
@@ -63,11 +72,7 @@ std::unique_ptr<Model> load_model(const io::Checkpoint& checkpoint, Isa isa, Thr
   const ModelSpec spec = read_spec(checkpoint);
   validate(options, checkpoint, spec);
   const WeightReader weights(checkpoint, spec, blocks_of(options));
-  if (blocks_of(options) == BlockWeights::packed) note_floats(checkpoint, spec, progress);
-  auto decoder =
-      architecture_of(checkpoint).load(spec, weights, {isa, Residency::all, &pool, progress});
-  if (options.kv_bits) decoder->use_kv_bits(*options.kv_bits);
-  return decoder;
+  return load(checkpoint, spec, weights, {isa, Residency::all, &pool, progress}, options);
 }
 
 std::unique_ptr<LayerwiseModel> load_layerwise(const io::Checkpoint& checkpoint,
@@ -75,10 +80,7 @@ std::unique_ptr<LayerwiseModel> load_layerwise(const io::Checkpoint& checkpoint,
                                                Isa isa, Progress& progress,
                                                const RunOptions& options) {
   validate(options, checkpoint, spec);
-  auto decoder = architecture_of(checkpoint)
-                     .load(spec, weights, {isa, Residency::one_layer, nullptr, progress});
-  if (options.kv_bits) decoder->use_kv_bits(*options.kv_bits);
-  return decoder;
+  return load(checkpoint, spec, weights, {isa, Residency::one_layer, nullptr, progress}, options);
 }
 
 }  // namespace tender::model

@@ -38,7 +38,7 @@ class FloatSite final : public PackedSite {
   std::string kernel() const override {
     require(kernel_ != nullptr, "a site has a kernel after prepare()");
     return "gemm_f32 " + std::string(kernel_->name) +
-           (why_.empty() ? "" : " on dequantized weights: " + why_);
+           (why_.empty() ? "" : " on weights in float32: " + why_);
   }
 
   void matmul(const Rows& x, std::span<const SiteOutput> outputs, ThreadPool& pool) const override {
