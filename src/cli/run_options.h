@@ -1,7 +1,6 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <map>
 #include <optional>
 #include <string>
 
@@ -17,14 +16,16 @@ inline void declare_run_options(CLI::App& app, model::RunOptions& options,
                  "Attention in integers with a KV cache of 8 or 4 bits (default: as the model was "
                  "quantized; float if it was not)" +
                      whose);
-  const std::map<std::string, model::BlockWeights> names = {
-      {"dequantized", model::BlockWeights::dequantized}, {"packed", model::BlockWeights::packed}};
-  app.add_option(
-         "--weights", options.weights,
-         "Of a GGUF file in Q8_0, Q4_0, Q4_1 or Q4_K: packed, in their own bits with rows "
-         "of 8 bits, or dequantized to float32 (default: dequantized for eval, else packed)" +
+  app.add_option_function<std::string>(
+         "--weights",
+         [&options](const std::string& name) {
+           options.weights =
+               name == "packed" ? model::BlockWeights::packed : model::BlockWeights::dequantized;
+         },
+         "Of a GGUF file in Q8_0, Q4_0, Q4_1 or Q4_K: packed, in their own bits with rows of 8 "
+         "bits, or dequantized to float32 (default: dequantized for eval, else packed)" +
              whose)
-      ->transform(CLI::CheckedTransformer(names).description("packed or dequantized"));
+      ->check(CLI::IsMember({"packed", "dequantized"}));
 }
 
 /// Where speed is what is wanted: packed, if the file can and nothing else was asked for.
