@@ -95,6 +95,13 @@ void ThreadPool::for_each_part(std::size_t count, std::size_t unit,
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
+void ThreadPool::for_each_item(std::size_t count, FunctionRef<void(std::size_t)> body) {
+  std::atomic<std::size_t> next{0};
+  for_each_part(std::min(count, threads()), [&](std::size_t, std::size_t) {
+    for (std::size_t item = next++; item < count; item = next++) body(item);
+  });
+}
+
 std::size_t default_threads() {
   cpu_set_t allowed;
   CPU_ZERO(&allowed);

@@ -34,6 +34,10 @@ class ThreadPool {
   void for_each_part(std::size_t count, std::size_t unit,
                      FunctionRef<void(std::size_t, std::size_t)> body);
 
+  /// Runs body(item) for all of [0, count), rising; whoever is free takes the next one. For items
+  /// that differ in length and whose results do not depend on who makes them.
+  void for_each_item(std::size_t count, FunctionRef<void(std::size_t)> body);
+
  private:
   struct Job;
   void work(std::size_t index);

@@ -48,5 +48,18 @@ TEST(ThreadPoolTest, ManyShortJobsEnd) {
   EXPECT_EQ(sums, (std::vector<int>{20000, 20000}));
 }
 
+TEST(ThreadPoolTest, EveryItemIsTakenOnce) {
+  for (const std::size_t threads : {1U, 2U, 5U}) {
+    ThreadPool pool(threads);
+    for (const std::size_t count : {0U, 1U, 3U, 100U}) {
+      std::vector<int> visits(count);
+      pool.for_each_item(count, [&](std::size_t item) { ++visits[item]; });
+      EXPECT_EQ(visits, std::vector<int>(count, 1)) << threads << " threads, " << count << " items";
+    }
+    EXPECT_THROW(pool.for_each_item(9, [](std::size_t) { throw std::runtime_error("x"); }),
+                 std::runtime_error);
+  }
+}
+
 }  // namespace
 }  // namespace tender

@@ -231,7 +231,7 @@ class Quantize : public Command {
   std::optional<std::string> load_calibration_;
   compress::CalibrationWindows windows_;
   std::string float_dtype_ = "f16";
-  int head_bits_ = 0;
+  int head_bits_ = 8;
   bool replace_invalid_ = false;
   bool restart_ = false;
   bool force_ = false;

@@ -15,7 +15,7 @@
 namespace tender::model {
 
 /// Parts of packed layers by owner (a site or a module path) and part name, and whether they were
-/// read.
+/// read. Threads may read the parts of different owners at the same time.
 class PartIndex {
  public:
   void add(std::string_view owner, std::string_view part, const TensorInfo& tensor);

@@ -271,6 +271,10 @@ void WeightReader::release(const std::string& name) const {
   MappedFile::release(stored(name).bytes);
 }
 
+void WeightReader::release(const SiteSpec& site) const {
+  for (const std::string& name : matrix_names(site, impl_->head_weight)) release(name);
+}
+
 namespace {
 
 /// Where a row of Hugging Face's order stands in a file with interleaved pairs: of head h, row
@@ -386,18 +390,16 @@ std::unique_ptr<quant::PackedSite> WeightReader::site_of_file(const SiteSpec& si
   for (const std::string& name : matrix_names(site, impl_->head_weight)) {
     const Entry& entry = impl_->at(name);
     const TensorInfo& tensor = *entry.stored;
-    quant::BlockMatrix matrix{quant::find_block_type(tensor.type),
-                              {tensor.shape[0], tensor.shape[1]},
-                              std::vector<std::byte>(tensor.bytes.size())};
     const std::size_t each = tensor.bytes.size() / tensor.shape[0];
-    for (std::uint64_t row = 0; row < tensor.shape[0]; ++row) {
-      const std::uint64_t from = entry.rotary_heads == 0
-                                     ? row
-                                     : interleaved_row(row, tensor.shape[0] / entry.rotary_heads);
-      std::memcpy(matrix.bytes.data() + row * each, tensor.bytes.data() + from * each, each);
-    }
-    layers.push_back(std::move(matrix));
-    release(name);
+    std::vector<const std::byte*> rows;
+    rows.reserve(tensor.shape[0]);
+    for (std::uint64_t row = 0; row < tensor.shape[0]; ++row)
+      rows.push_back(tensor.bytes.data() +
+                     each * (entry.rotary_heads == 0
+                                 ? row
+                                 : interleaved_row(row, tensor.shape[0] / entry.rotary_heads)));
+    layers.emplace_back(*quant::find_block_type(tensor.type),
+                        LinearShape{tensor.shape[0], tensor.shape[1]}, std::move(rows));
   }
   return quant::site_of_blocks(std::move(layers), kBlockRowBits);
 }

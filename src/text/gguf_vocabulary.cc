@@ -329,6 +329,7 @@ TokenizerParts read_gguf_tokenizer(const GgufMetadata& metadata) {
   parts.kind = source.byte_level ? "byte-level BPE" : "SentencePiece BPE";
   parts.special = gguf_special_tokens(metadata, source);
   parts.vocabulary = std::make_unique<Vocabulary>();
+  parts.vocabulary->reserve(source.tokens.size());
   for (std::size_t id = 0; id < source.tokens.size(); ++id)
     parts.vocabulary->add(static_cast<TokenId>(id), source.tokens[id]);
   parts.added = gguf_added_tokens(source, parts.special);

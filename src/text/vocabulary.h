@@ -26,6 +26,9 @@ class Vocabulary {
   ///            first id for find(). @return false if the id is taken
   bool add(TokenId id, std::string text);
 
+  /// Room for so many tokens. @param count  at most kMaxVocabulary
+  void reserve(std::size_t count) { ids_.reserve(count), texts_.reserve(count); }
+
   /// Highest id + 1.
   std::size_t size() const { return texts_.size(); }
   bool exists(TokenId id) const { return id >= 0 && at(id) < size() && texts_[at(id)] != nullptr; }

@@ -162,9 +162,20 @@ std::uint32_t word_at(const std::uint8_t* at) {
   return word;
 }
 
+/// Of a value that is one.
+std::uint16_t exact_half(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  // Most are normal: an exponent with another offset, and ten bits of a mantissa.
+  if ((bits >> 23U & 0xffU) - 113U < 30U && (bits & 0x1fffU) == 0)
+    return static_cast<std::uint16_t>((bits >> 16U & 0x8000U) |
+                                      ((bits & 0x7fffffffU) - (112U << 23U)) >> 13U);
+  const std::uint16_t half = float_to_half(value);
+  require(half_to_float(half) == value || value != value, "the scale is a float16");
+  return half;
+}
+
 void put_half(std::uint8_t* at, std::size_t j, float value) {
-  const std::uint16_t bits = float_to_half(value);
-  require(half_to_float(bits) == value || value != value, "the scale is a float16");
+  const std::uint16_t bits = exact_half(value);
   std::memcpy(at + j * sizeof bits, &bits, sizeof bits);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "base/contracts.h"
 #include "kernels/gemm_i8/store_scalar.h"
@@ -97,6 +98,13 @@ constexpr std::array kUnpack = {
     UnpackI4Kernel{"scalar", Isa::scalar, unpack_scalar},
 };
 
+/// Four codes of 4 bits, each code + 8, in the low halves of four bytes.
+std::uint32_t nibbles_of(const std::int8_t* codes) {
+  std::uint32_t word = 0;
+  std::memcpy(&word, codes, sizeof word);
+  return (word & 0x0f0f0f0fU) ^ 0x08080808U;
+}
+
 }  // namespace
 
 PanelsI4::PanelsI4(LinearShape shape, std::size_t group)
@@ -114,8 +122,16 @@ void PanelsI4::put(std::size_t output, std::span<const std::int8_t> codes,
   require(multipliers.size() == (group_ == 0 ? 0 : groups()), "every group has a multiplier");
   const std::size_t p = output / kWidth, j = output % kWidth;
   std::uint8_t* lines = data_.data() + p * panel_bytes() + j * kQuad;
-  for (std::size_t k = 0; k < codes.size(); ++k) {
-    require(codes[k] >= -kOffset && codes[k] < kOffset, "a code has 4 bits");
+  unsigned above = 0;
+  for (const std::int8_t code : codes) above |= static_cast<unsigned>(code + kOffset);
+  require(above < 2 * kOffset, "a code has 4 bits");
+  std::size_t k = 0;
+  for (; k + kLineInputs <= codes.size(); k += kLineInputs) {
+    const std::uint32_t line = nibbles_of(codes.data() + k) | nibbles_of(codes.data() + k + kQuad)
+                                                                  << 4U;
+    std::memcpy(lines + k / kLineInputs * kLineBytes, &line, sizeof line);
+  }
+  for (; k < codes.size(); ++k) {
     std::uint8_t& byte = lines[k / kLineInputs * kLineBytes + k % kQuad];
     const auto code = static_cast<unsigned>(codes[k] + kOffset);
     byte = static_cast<std::uint8_t>(k % kLineInputs < kQuad ? (byte & 0xf0U) | code

@@ -108,13 +108,17 @@ Decoder::Decoder(const ModelSpec& spec, const std::string& embedding, const Weig
                  const Loading& loading)
     : spec_(spec),
       kernels_(kernels::best_float_kernels(loading.isa)),
-      embedding_(spec, weights, embedding, *kernels_.gemm, loading.isa),
-      sites_(loading.residency == Residency::all ? load_sites(spec, weights, loading)
-                                                 : std::vector<LoadedSite>(spec.sites.size())),
+      embedding_(spec, weights, *kernels_.gemm),
+      sites_(spec.sites.size()),
       attention_(shape_of(spec.info), loading.isa),
       score_scale_(static_cast<float>(1 / std::sqrt(static_cast<double>(spec.info.head_width)))),
       weights_(loading.residency == Residency::all ? nullptr : &weights),
       isa_(loading.isa) {
+  const auto prepare_head = [&] { embedding_.prepare(spec, weights, embedding, loading.isa); };
+  if (loading.residency == Residency::all)
+    sites_ = load_sites(spec, weights, loading, prepare_head);
+  else
+    prepare_head();
   if (const auto bits = weights.attention_bits()) attention_.use_integers(*bits);
   attention_.use_statics(weights.kv_statics());
 }

@@ -38,28 +38,33 @@ void StoredRows::read(std::size_t row, std::span<float> out) const {
   io::rows_to_float32(tensor_, row, 1, out);
 }
 
-Embedding::Embedding(const ModelSpec& spec, const WeightReader& weights, const std::string& table,
-                     const kernels::GemmF32Kernel& kernel, Isa isa)
+Embedding::Embedding(const ModelSpec& spec, const WeightReader& weights,
+                     const kernels::GemmF32Kernel& kernel)
     : kernel_(kernel), width_(spec.head.shape.in) {
-  if (weights.is_quantized(spec.head)) {
-    packed_ = weights.packed(spec.head);
-    if (packed_->inputs() != quant::InputRounding::none &&
-        packed_->inputs() != quant::InputRounding::by_row)
-      fail(ErrorKind::corrupt_file,
-           {.code = "QC_KEY",
-            .file = "config.json",
-            .item = "quantization_config.layers.lm_head",
-            .found = packed_->describe(),
-            .expected = "rows that are rounded on their own",
-            .hint = "the checkpoint is damaged or was edited; quantize again"},
-           "the head's rows are rounded by position, which rows before the head do not have");
-    packed_->prepare(isa);
-  } else {
+  if (!weights.is_quantized(spec.head)) return;
+  packed_ = weights.packed(spec.head);
+  if (packed_->inputs() != quant::InputRounding::none &&
+      packed_->inputs() != quant::InputRounding::by_row)
+    fail(ErrorKind::corrupt_file,
+         {.code = "QC_KEY",
+          .file = "config.json",
+          .item = "quantization_config.layers.lm_head",
+          .found = packed_->describe(),
+          .expected = "rows that are rounded on their own",
+          .hint = "the checkpoint is damaged or was edited; quantize again"},
+         "the head's rows are rounded by position, which rows before the head do not have");
+}
+
+void Embedding::prepare(const ModelSpec& spec, const WeightReader& weights,
+                        const std::string& table, Isa isa) {
+  if (packed_ == nullptr)
     panels_ = read_panels(weights, spec.head_weight);
-  }
+  else
+    packed_->prepare(isa);
   const bool is_table =
       packed_ == nullptr || (weights.is_stored(spec.head) && packed_->reads_rows());
   if (!spec.info.tied_head || !is_table) table_.emplace_back(weights, table);
+  if (packed_ != nullptr && weights.is_stored(spec.head)) weights.release(spec.head);
 }
 
 std::size_t Embedding::bytes() const {

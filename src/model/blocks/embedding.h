@@ -33,10 +33,14 @@ class StoredRows {
 /// stay packed. A head that was quantized from the embedding stands beside it as it is stored.
 class Embedding {
  public:
-  /// @param table  name of the embedding's tensor
+  /// Not ready before prepare() was called.
   /// @throws Error corrupt_file (QC_KEY) for a quantized head whose rows depend on their positions
-  Embedding(const ModelSpec& spec, const WeightReader& weights, const std::string& table,
-            const kernels::GemmF32Kernel& kernel, Isa isa);
+  Embedding(const ModelSpec& spec, const WeightReader& weights,
+            const kernels::GemmF32Kernel& kernel);
+  /// Reads the table and rearranges the head; any thread may do it.
+  /// @param spec, weights  of the constructor  @param table  name of the embedding's tensor
+  void prepare(const ModelSpec& spec, const WeightReader& weights, const std::string& table,
+               Isa isa);
 
   /// Width of the embedding, not always that of the residual stream.
   std::size_t width() const { return width_; }

@@ -19,46 +19,36 @@ std::unique_ptr<quant::PackedSite> float_weights(const SiteSpec& site,
   return packed;
 }
 
-/// Packed as stored, or null for a float site. Not from several threads: parts are counted off.
-std::unique_ptr<quant::PackedSite> stored_site(const SiteSpec& site, const WeightReader& weights) {
-  return weights.is_quantized(site) ? weights.packed(site) : nullptr;
-}
-
-/// What may be done for several sites at once.
-void finish_site(const SiteSpec& site, const WeightReader& weights, Isa isa, LoadedSite& loaded) {
-  if (loaded.packed == nullptr) loaded.packed = float_weights(site, weights);
-  loaded.packed->prepare(isa);
-  for (const std::string& linear : site.linears)
-    loaded.biases.push_back(weights.has(linear + ".bias") ? weights.vector(linear + ".bias")
-                                                          : std::vector<float>());
-}
-
 }  // namespace
 
 LoadedSite load_site(const SiteSpec& site, const WeightReader& weights, Isa isa) {
-  LoadedSite loaded{stored_site(site, weights), {}};
-  finish_site(site, weights, isa, loaded);
+  LoadedSite loaded;
+  loaded.packed = weights.is_quantized(site) ? weights.packed(site) : float_weights(site, weights);
+  loaded.packed->prepare(isa);
+  if (weights.is_stored(site)) weights.release(site);
+  for (const std::string& linear : site.linears)
+    loaded.biases.push_back(weights.has(linear + ".bias") ? weights.vector(linear + ".bias")
+                                                          : std::vector<float>());
   return loaded;
 }
 
 std::vector<LoadedSite> load_sites(const ModelSpec& spec, const WeightReader& weights,
-                                   const Loading& loading) {
+                                   const Loading& loading, FunctionRef<void()> beside) {
+  constexpr std::size_t kAtOnce = 16;  // between two words about progress
   const std::size_t count = spec.sites.size();
   std::vector<LoadedSite> loaded(count);
-  // As many at a time as there are threads: what is stored and what it becomes are both in memory.
-  const std::size_t at_once = loading.pool == nullptr ? 1 : loading.pool->threads();
-  for (std::size_t first = 0; first < count; first += at_once) {
-    const std::size_t some = std::min(at_once, count - first);
-    for (std::size_t s = first; s < first + some; ++s)
-      loaded[s].packed = stored_site(spec.sites[s], weights);
-    const auto finish = [&](std::size_t begin, std::size_t end) {
-      for (std::size_t s = first + begin; s < first + end; ++s)
-        finish_site(spec.sites[s], weights, loading.isa, loaded[s]);
+  for (std::size_t first = 0; first < count; first += kAtOnce) {
+    const std::size_t more = first == 0 ? 1 : 0;  // in the first round an item before the sites
+    const std::size_t some = std::min(kAtOnce, count - first);
+    const auto load = [&](std::size_t item) {
+      if (item < more) return beside();
+      const std::size_t s = first + item - more;
+      loaded[s] = load_site(spec.sites[s], weights, loading.isa);
     };
-    if (loading.pool == nullptr)
-      finish(0, some);
+    if (loading.pool != nullptr)
+      loading.pool->for_each_item(some + more, load);
     else
-      loading.pool->for_each_part(some, finish);
+      for (std::size_t item = 0; item < some + more; ++item) load(item);
     loading.progress.update(first + some, count, "loading the model");
   }
   return loaded;

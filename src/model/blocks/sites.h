@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "model/architecture.h"
 #include "model/model.h"
 
@@ -19,8 +20,8 @@ struct LoadedSite {
 /// given back as it goes, so that the model is never in memory twice.
 LoadedSite load_site(const SiteSpec& site, const WeightReader& weights, Isa isa);
 
-/// The same for all sites of a model.
+/// The same for all sites of a model, by all threads. @param beside  is run by one of them as well
 std::vector<LoadedSite> load_sites(const ModelSpec& spec, const WeightReader& weights,
-                                   const Loading& loading);
+                                   const Loading& loading, FunctionRef<void()> beside);
 
 }  // namespace tender::model

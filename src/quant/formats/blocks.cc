@@ -175,6 +175,24 @@ std::size_t block_row_bytes(const BlockType& type, std::size_t in) {
   return (in + type.width - 1) / type.width * type.bytes;
 }
 
+BlockMatrix::BlockMatrix(const BlockType& type, LinearShape shape, std::vector<std::byte> bytes)
+    : type_(&type), shape_(shape), own_(std::move(bytes)) {
+  require(own_.size() == shape.out * block_row_bytes(type, shape.in), "a matrix has all its rows");
+}
+
+BlockMatrix::BlockMatrix(const BlockType& type, LinearShape shape,
+                         std::vector<const std::byte*> rows)
+    : type_(&type), shape_(shape), rows_(std::move(rows)) {
+  require(rows_.size() == shape.out, "a matrix has all its rows");
+}
+
+bool operator==(const BlockMatrix& a, const BlockMatrix& b) {
+  if (a.type_ != b.type_ || a.shape_ != b.shape_) return false;
+  for (std::size_t n = 0; n < a.shape_.out; ++n)
+    if (!std::ranges::equal(a.row(n), b.row(n))) return false;
+  return true;
+}
+
 void read_block_row(const BlockType& type, std::span<const std::byte> bytes, std::size_t in,
                     BlockRow& row) {
   require(bytes.size() == block_row_bytes(type, in), "a row has all of its blocks");

@@ -39,17 +39,31 @@ const BlockType* find_block_type(std::int64_t id);
 /// Bytes of a row of `in` weights; the last block may be short in codes, not in bytes.
 std::size_t block_row_bytes(const BlockType& type, std::size_t in);
 
-/// Rows of weights in the bytes that GGUF has for them.
-struct BlockMatrix {
-  const BlockType* type = nullptr;
-  LinearShape shape;
-  std::vector<std::byte> bytes;  ///< [out, block_row_bytes]
+/// Rows of weights in the bytes that GGUF has for them: its own, or those of a file that somebody
+/// else keeps open.
+class BlockMatrix {
+ public:
+  BlockMatrix() = default;
+  /// @param bytes  [out, block_row_bytes]
+  BlockMatrix(const BlockType& type, LinearShape shape, std::vector<std::byte> bytes);
+  /// @param rows  [out]: where each row begins; the bytes outlive this matrix and its copies
+  BlockMatrix(const BlockType& type, LinearShape shape, std::vector<const std::byte*> rows);
 
+  const BlockType& type() const { return *type_; }
+  LinearShape shape() const { return shape_; }
   std::span<const std::byte> row(std::size_t output) const {
-    const std::size_t each = block_row_bytes(*type, shape.in);
-    return std::span(bytes).subspan(output * each, each);
+    const std::size_t each = block_row_bytes(*type_, shape_.in);
+    return {rows_.empty() ? own_.data() + output * each : rows_[output], each};
   }
-  friend bool operator==(const BlockMatrix&, const BlockMatrix&) = default;
+  /// Gives the rows back; type and shape stay.
+  void forget_rows() { own_ = {}, rows_ = {}; }
+  friend bool operator==(const BlockMatrix& a, const BlockMatrix& b);
+
+ private:
+  const BlockType* type_ = nullptr;
+  LinearShape shape_;
+  std::vector<std::byte> own_;
+  std::vector<const std::byte*> rows_;  ///< of somebody else; or empty
 };
 
 /// Unsigned codes [in] and what each block of 32 makes of them.

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -167,6 +168,22 @@ TEST(Blocks, AScaleBeyondFloat16IsRefused) {
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), "FLOAT_RANGE");
   }
+}
+
+TEST(Blocks, AMatrixOfLentRowsIsTheSameAsOneOfItsOwn) {
+  const BlockType& type = *find_block_type(DType::q4_0);
+  Rng rng(53, "lent");
+  std::vector<std::byte> bytes(3 * block_row_bytes(type, 64));
+  for (std::byte& byte : bytes) byte = static_cast<std::byte>(rng.below(256));
+  const std::size_t each = block_row_bytes(type, 64);
+  const BlockMatrix own(type, {3, 64}, bytes);
+  const BlockMatrix lent(type, {3, 64},
+                         {bytes.data(), bytes.data() + each, bytes.data() + 2 * each});
+  const BlockMatrix turned(type, {3, 64},
+                           {bytes.data() + each, bytes.data(), bytes.data() + 2 * each});
+  EXPECT_EQ(own, lent);
+  EXPECT_FALSE(own == turned);
+  EXPECT_TRUE(std::ranges::equal(turned.row(0), own.row(1)));
 }
 
 }  // namespace

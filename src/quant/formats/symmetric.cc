@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <string>
 
 #include "base/contracts.h"
@@ -24,18 +25,19 @@ std::int8_t nibble(std::uint8_t byte, bool high) {
 }
 
 void check_codes(const PartSource& source, const std::string& name, const SymmetricBytes& packed) {
-  const int lowest = -highest_weight_code(packed.bits) - 1;
-  const auto check = [&](int code) {
-    check_number(source, name, "a code", code, lowest, highest_weight_code(packed.bits));
-  };
+  const int high = highest_weight_code(packed.bits);
+  const auto check = [&](int code) { check_number(source, name, "a code", code, -high - 1, high); };
+  // All bytes are codes, or pairs of codes, where the codes fill them.
   if (packed.bits > kNibbleBits) {
+    if (packed.bits == 8) return;
     for (const std::uint8_t byte : packed.bytes) check(static_cast<std::int8_t>(byte));
     return;
   }
-  for (const std::uint8_t byte : packed.bytes) {
-    check(nibble(byte, false));
-    check(nibble(byte, true));
-  }
+  if (packed.bits < kNibbleBits)
+    for (const std::uint8_t byte : packed.bytes) {
+      check(nibble(byte, false));
+      check(nibble(byte, true));
+    }
   const std::size_t stride = row_bytes(packed.shape, packed.bits);
   for (std::size_t n = 0; packed.shape.in % 2 == 1 && n < packed.shape.out; ++n)
     check_number(source, name, "the nibble past a row",
@@ -49,11 +51,18 @@ void check_multipliers(const PartSource& source, const std::string& name,
                        const SymmetricBytes& packed) {
   for (const std::uint8_t multiplier : packed.multipliers)
     check_number(source, name, "a multiplier", multiplier, 1, highest_multiplier(packed.bits));
+  // Which leaves the one code that is larger than the highest.
+  const int lowest = -highest_weight_code(packed.bits) - 1;
   const SymmetricCodes codes = unpack_symmetric(packed);
-  for (std::size_t n = 0; n < codes.shape.out; ++n)
-    for (std::size_t k = 0; k < codes.shape.in; ++k)
-      check_number(source, name, "a code times its multiplier",
-                   codes.codes[n * codes.shape.in + k] * codes.multiplier(n, k), -127, 127);
+  const auto [out, in] = codes.shape;
+  for (std::size_t n = 0; n < out; ++n)
+    for (std::size_t first = 0; first < in; first += packed.group) {
+      const int product = lowest * codes.multiplier(n, first);
+      if (product >= -127) continue;
+      const std::size_t count = std::min(packed.group, in - first);
+      if (std::memchr(codes.codes.data() + n * in + first, lowest, count) != nullptr)
+        check_number(source, name, "a code times its multiplier", product, -127, 127);
+    }
 }
 
 Shape scales_shape(const SymmetricBytes& packed) {
@@ -150,7 +159,12 @@ SymmetricCodes unpack_symmetric(const SymmetricBytes& packed) {
   }
   for (std::size_t n = 0; n < out; ++n) {
     const std::uint8_t* row = packed.bytes.data() + n * row_bytes(packed.shape, packed.bits);
-    for (std::size_t k = 0; k < in; ++k) codes.codes[n * in + k] = nibble(row[k / 2], k % 2 == 1);
+    std::int8_t* to = codes.codes.data() + n * in;
+    for (std::size_t pair = 0; pair < in / 2; ++pair) {
+      to[2 * pair] = nibble(row[pair], false);
+      to[2 * pair + 1] = nibble(row[pair], true);
+    }
+    if (in % 2 == 1) to[in - 1] = nibble(row[in / 2], false);
   }
   return codes;
 }

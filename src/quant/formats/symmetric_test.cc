@@ -104,5 +104,29 @@ TEST(Symmetric, PartsThatDisagreeWithTheSiteAreRefused) {
   EXPECT_THROW(load_symmetric(parts, "y", 6, 4, WeightGranularity::group, 3), Error);
 }
 
+TEST(Symmetric, AMultiplierThatTakesACodeOutOfEightBitsIsRefused) {
+  const auto code_after_loading = [](int code, int multiplier) -> std::string {
+    SymmetricCodes codes{{2, 16}, 4, 8, std::vector<std::int8_t>(32, 1), {1, 1}, {1, 1, 1, 1}};
+    codes.codes[27] = static_cast<std::int8_t>(code);
+    codes.multipliers[3] = static_cast<std::uint8_t>(multiplier);
+    MemoryParts parts;
+    save_symmetric(pack_symmetric(codes), "w", parts);
+    try {
+      const SymmetricBytes loaded =
+          load_symmetric(parts, "w", 16, 4, WeightGranularity::multiplier, 8);
+      EXPECT_EQ(unpack_symmetric(loaded), codes);
+    } catch (const Error& error) {
+      return error.code();
+    }
+    return "";
+  };
+  EXPECT_EQ(code_after_loading(-8, 15), "");
+  EXPECT_EQ(code_after_loading(-8, 16), "QC_RANGE");
+  EXPECT_EQ(code_after_loading(-7, 18), "");
+  EXPECT_EQ(code_after_loading(7, 18), "");
+  EXPECT_EQ(code_after_loading(1, 19), "QC_RANGE");
+  EXPECT_EQ(code_after_loading(1, 0), "QC_RANGE");
+}
+
 }  // namespace
 }  // namespace tender::quant

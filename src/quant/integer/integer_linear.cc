@@ -78,14 +78,28 @@ void bound_quad(const IntegerRows& rows, const IntegerWeights& weights, std::siz
 
 bool sums_fit_32_bits(const RowRounding& rounding, const IntegerWeights& weights) {
   const std::size_t in = weights.shape.in;
+  std::vector<unsigned> most;  // shift of each chunk
   for (const ChunkRounding& chunk : rounding.chunks)
-    for (std::size_t n = 0; n < weights.shape.out; ++n) {
-      std::int64_t sum = 0;
-      for (std::size_t k = 0; k < in; ++k)
-        sum += std::int64_t{std::abs(weights.weight(n, k))}
-               << (chunk.shift.empty() ? 0U : chunk.shift[k]);
-      if (sum * rounding.reach() > kMostOf32) return false;
+    most.push_back(chunk.shift.empty() ? 0 : *std::ranges::max_element(chunk.shift));
+  const std::size_t width = weights.group == 0 ? in : weights.group;
+  std::vector<std::int32_t> magnitudes(in);
+  for (std::size_t n = 0; n < weights.shape.out; ++n) {
+    for (std::size_t first = 0, g = 0; first < in; first += width, ++g) {
+      const int by = weights.group == 0 ? 1 : weights.multipliers[n * weights.groups() + g];
+      for (std::size_t k = first; k < std::min(in, first + width); ++k)
+        magnitudes[k] = std::abs(weights.codes[n * in + k]) * by;
     }
+    const std::int64_t sum = std::accumulate(magnitudes.begin(), magnitudes.end(), std::int64_t{0});
+    for (std::size_t c = 0; c < rounding.chunks.size(); ++c) {
+      // With the largest shift for all inputs most outputs are seen to have room.
+      if ((sum << most[c]) * rounding.reach() <= kMostOf32) continue;
+      const ChunkRounding& chunk = rounding.chunks[c];
+      std::int64_t exact = 0;
+      for (std::size_t k = 0; k < in; ++k)
+        exact += std::int64_t{magnitudes[k]} << (chunk.shift.empty() ? 0U : chunk.shift[k]);
+      if (exact * rounding.reach() > kMostOf32) return false;
+    }
+  }
   return true;
 }
 

@@ -142,18 +142,19 @@ BlockMatrix Gguf::quantize(MatrixView<const float> w, const Input& input,
                                          ? search_symmetric(type, w, options_, moment, pool)
                                          : search_blocks(type, w, options_, moment, pool);
   const std::size_t each = block_row_bytes(type, input.in);
-  BlockMatrix matrix{&type, {w.rows(), w.cols()}, std::vector<std::byte>(w.rows() * each)};
+  std::vector<std::byte> bytes(w.rows() * each);
   for (std::size_t n = 0; n < w.rows(); ++n)
-    write_block_row(type, rows[n], std::span(matrix.bytes).subspan(n * each, each));
-  return matrix;
+    write_block_row(type, rows[n], std::span(bytes).subspan(n * each, each));
+  return {type, {w.rows(), w.cols()}, std::move(bytes)};
 }
 
 void Gguf::dequantize(const Input&, const Packed& packed, MatrixView<float> w) {
+  const BlockType& type = packed.weights.type();
   BlockRow row;
   for (std::size_t n = 0; n < w.rows(); ++n) {
-    read_block_row(*packed.weights.type, packed.weights.row(n), w.cols(), row);
+    read_block_row(type, packed.weights.row(n), w.cols(), row);
     for (std::size_t k = 0; k < w.cols(); ++k)
-      w(n, k) = block_weight(*packed.weights.type, row.codes[k], row.scales[k / kBlock]);
+      w(n, k) = block_weight(type, row.codes[k], row.scales[k / kBlock]);
   }
 }
 
@@ -177,11 +178,13 @@ GgufInput Gguf::load_input(const PartSource& source) {
 
 void Gguf::save(const Packed& packed, PartSink& sink) {
   const BlockMatrix& weights = packed.weights;
-  const std::array<std::int32_t, 2> type = {weights.type->id,
-                                            static_cast<std::int32_t>(weights.shape.in)};
+  const auto [out, in] = weights.shape();
+  const std::array<std::int32_t, 2> type = {weights.type().id, static_cast<std::int32_t>(in)};
   sink.put<std::int32_t>(part_of(kName, "type"), DType::i32, {type.size()}, type);
-  sink.put(part_of(kName, "blocks"), DType::u8,
-           {weights.shape.out, block_row_bytes(*weights.type, weights.shape.in)}, weights.bytes);
+  std::vector<std::byte> bytes;
+  for (std::size_t n = 0; n < out; ++n)
+    bytes.insert(bytes.end(), weights.row(n).begin(), weights.row(n).end());
+  sink.put(part_of(kName, "blocks"), DType::u8, {out, block_row_bytes(weights.type(), in)}, bytes);
 }
 
 GgufPacked Gguf::load(const Input& input, const PartSource& source) {
@@ -200,7 +203,9 @@ GgufPacked Gguf::load(const Input& input, const PartSource& source) {
     refuse_part(source, blocks, "CK_PART_SHAPE", fmt::format("rows of {} bytes", part.shape[1]),
                 fmt::format("{} for {} inputs", each, input.in));
   GgufPacked packed;
-  packed.weights = {type, {part.shape[0], input.in}, {part.bytes.begin(), part.bytes.end()}};
+  packed.weights = {*type,
+                    {part.shape[0], input.in},
+                    std::vector<std::byte>(part.bytes.begin(), part.bytes.end())};
   BlockRow row;
   for (std::size_t n = 0; n < part.shape[0]; ++n) {
     read_block_row(*type, packed.weights.row(n), input.in, row);
@@ -216,7 +221,7 @@ GgufPacked Gguf::load(const Input& input, const PartSource& source) {
 std::size_t Gguf::bytes(const Packed& packed) {
   const BlockMatrix& weights = packed.weights;
   return 2 * sizeof(std::int32_t) +
-         weights.shape.out * block_row_bytes(*weights.type, weights.shape.in);
+         weights.shape().out * block_row_bytes(weights.type(), weights.shape().in);
 }
 
 double Gguf::activation_bits(const Input& input) {
@@ -237,7 +242,7 @@ std::string Gguf::describe(const Input& input) {
 void Gguf::reference(const Input& input, const Packed& packed, const Rows& x,
                      MatrixView<double> y) {
   const BlockMatrix& weights = packed.weights;
-  Matrix w(weights.shape.out, input.in), rows(x.values.rows(), input.in);
+  Matrix w(weights.shape().out, input.in), rows(x.values.rows(), input.in);
   dequantize(input, packed, w.view());
   rounded(input, x, rows.view());
   reference_product(rows.view(), w.view(), y);
@@ -252,19 +257,19 @@ void Gguf::prepare(Input& input, Isa isa) {
 void Gguf::prepare(const Input& input, Packed& packed, Isa) {
   BlockMatrix& weights = packed.weights;
   if (!input.rounds()) {
-    Matrix w(weights.shape.out, weights.shape.in);
+    Matrix w(weights.shape().out, weights.shape().in);
     dequantize(input, packed, w.view());
     packed.floats = kernels::PanelsF32(w.view());
   } else {
-    const BlockType& type = *weights.type;
-    packed.panels = kernels::PanelsBlocks(weights.shape, type.bits, type.zero, type.form);
+    const BlockType& type = weights.type();
+    packed.panels = kernels::PanelsBlocks(weights.shape(), type.bits, type.zero, type.form);
     BlockRow row;
-    for (std::size_t n = 0; n < weights.shape.out; ++n) {
-      read_block_row(type, weights.row(n), weights.shape.in, row);
+    for (std::size_t n = 0; n < weights.shape().out; ++n) {
+      read_block_row(type, weights.row(n), weights.shape().in, row);
       packed.panels.put(n, row.codes, row.scales);
     }
   }
-  weights.bytes = {};
+  weights.forget_rows();
 }
 
 GgufRounded Gguf::round(const Input& input, const Rows& x, ThreadPool& pool) {
@@ -315,7 +320,7 @@ void Gguf::matmul(const Input& input, const Packed& packed, const Rounded& round
 }
 
 std::string Gguf::kernel(const Input& input, const Packed& packed) {
-  const std::string_view type = packed.weights.type->name;
+  const std::string_view type = packed.weights.type().name;
   if (!input.rounds()) return fmt::format("gemm_f32 {} on {} weights", input.floats->name, type);
   return fmt::format("gemm_blocks {}, {} as stored", input.gemm->name, type);
 }
@@ -328,7 +333,7 @@ void Gguf::read_row(const Packed& packed, std::size_t output, std::span<float> w
 std::unique_ptr<PackedSite> site_of_blocks(std::vector<BlockMatrix> layers, int activation_bits) {
   require(!layers.empty(), "a site has layers");
   GgufInput input;
-  input.in = layers.front().shape.in;
+  input.in = layers.front().shape().in;
   input.activation_bits = activation_bits;
   std::vector<GgufPacked> packed;
   for (BlockMatrix& layer : layers) packed.push_back({std::move(layer), {}, {}});

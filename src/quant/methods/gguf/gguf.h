@@ -107,7 +107,7 @@ class Gguf {
   static Input load_input(const PartSource& source);
   static void save(const Packed& packed, PartSink& sink);
   static Packed load(const Input& input, const PartSource& source);
-  static LinearShape shape(const Packed& packed) { return packed.weights.shape; }
+  static LinearShape shape(const Packed& packed) { return packed.weights.shape(); }
   static std::size_t bytes(const Packed& packed);
   static std::size_t input_bytes(const Input&) { return 2 * sizeof(std::int32_t); }
   static double activation_bits(const Input& input);
@@ -133,7 +133,8 @@ class Gguf {
   Options options_;
 };
 
-/// A site out of matrices that a file holds in such blocks. @param activation_bits  8 or 4
+/// A site out of matrices that a file holds in such blocks; rows that are not their own are read
+/// until prepare() is done. @param activation_bits  8 or 4
 std::unique_ptr<PackedSite> site_of_blocks(std::vector<BlockMatrix> layers, int activation_bits);
 
 }  // namespace tender::quant
