@@ -125,7 +125,7 @@ void sites_text(std::string& out, const std::vector<model::SiteDescription>& sit
   }
 }
 
-/// "120 of 121 sites; in float32: self_attn.qkv 30 (Q6_K is not multiplied as stored)".
+/// "120 of 121 sites; in float32: self_attn.qkv 30 (Q3_K is not multiplied as stored)".
 std::string packed_text(const std::vector<model::BlockSite>& sites) {
   std::map<std::string, std::map<std::string, std::size_t>> floats;
   std::size_t packed = sites.size();

@@ -40,7 +40,8 @@ void validate(const RunOptions& options, const io::Checkpoint& checkpoint, const
            "leave --weights out; the model runs as it was quantized");
   if (*options.weights == BlockWeights::packed && !quantized &&
       !has_block_weights(checkpoint, spec))
-    refuse("packed", "no matrices in blocks of 32", "Q8_0, Q4_0, Q4_1 or Q4_K in a GGUF file",
+    refuse("packed", "no matrices in blocks of 32",
+           "Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K in a GGUF file",
            "leave --weights out, or quantize the model with tender quantize");
 }
 

@@ -115,7 +115,8 @@ std::optional<AttentionBits> stored_attention_bits(const io::Checkpoint& checkpo
 /// Bytes that a token takes in the KV cache, all layers together.
 std::size_t cache_bytes_per_token(const ModelInfo& info, const std::optional<AttentionBits>& bits);
 
-/// What becomes of weights that a file holds in blocks of 32 (GGUF's Q8_0, Q4_0, Q4_1, Q4_K).
+/// What becomes of weights that a file holds in blocks of 32 (GGUF's Q8_0, Q4_0 to
+/// Q5_1, Q4_K to Q6_K).
 enum class BlockWeights : std::uint8_t {
   dequantized,  ///< float32, as the definition of the format has them
   packed,       ///< multiplied as they are stored, with rows in 8 bits and blocks of 32
@@ -128,7 +129,7 @@ std::vector<std::string> matrix_names(const SiteSpec& site, const std::string& h
 /// How a site runs with BlockWeights::packed.
 struct BlockSite {
   std::string name;
-  std::string why;  ///< why it runs in float32 all the same: "Q6_K is not multiplied as stored"
+  std::string why;  ///< why it runs in float32 all the same: "Q3_K is not multiplied as stored"
 };
 /// All sites in order of evaluation, the head last; nothing for a checkpoint without such blocks.
 /// No weights are read.

@@ -70,19 +70,28 @@ struct BlockLlama {
   static std::string row(const DTypeTraits& type, std::size_t in, Rng& rng) {
     const float spread = 1 / std::sqrt(static_cast<float>(in));
     std::string bytes(in / type.block * (type.bits / 8), '\0');
-    if (type.type == DType::q4_k || type.type == DType::q6_k) {
-      for (char& byte : bytes) byte = static_cast<char>(rng.below(256));
-      const std::uint16_t half = float_to_half(spread / 500);
-      for (std::size_t at = 0; at < bytes.size(); at += type.bits / 8) {
-        const std::size_t scale = type.type == DType::q4_k ? 0 : 208;
-        std::memcpy(bytes.data() + at + scale, &half, 2);
-        if (scale == 0) std::memcpy(bytes.data() + at + 2, &half, 2);
+    std::vector<float> w(in);
+    for (float& value : w) value = spread * rng.normal();
+    if (type.type == DType::f16) {
+      for (std::size_t k = 0; k < in; ++k) {
+        const std::uint16_t half = float_to_half(w[k]);
+        std::memcpy(bytes.data() + 2 * k, &half, 2);
       }
       return bytes;
     }
-    std::vector<float> w(in);
-    for (float& value : w) value = spread * rng.normal();
     const quant::BlockType& block = *quant::find_block_type(type.type);
+    if (&block >= quant::written_block_types().data() + quant::written_block_types().size()) {
+      for (char& byte : bytes) byte = static_cast<char>(rng.below(256));
+      // codes of 5 bits have no other scale beside d (and m)
+      const bool super = block.width != 32, last = type.type == DType::q6_k;
+      const std::uint16_t d = float_to_half(spread / (super ? 500 : 10));
+      const std::uint16_t m = float_to_half(super ? spread / 500 : -spread);
+      for (std::size_t at = 0; at < bytes.size(); at += block.bytes) {
+        std::memcpy(bytes.data() + at + (last ? 208 : 0), &d, 2);
+        if (!last && type.type != DType::q5_0) std::memcpy(bytes.data() + at + 2, &m, 2);
+      }
+      return bytes;
+    }
     quant::write_block_row(block, quant::round_to_blocks(block, w),
                            std::as_writable_bytes(std::span(bytes)));
     return bytes;
@@ -93,8 +102,10 @@ BlockLlama mixed() {
   return {.types = {{"attn_q.weight", DType::q4_1},
                     {"attn_k.weight", DType::q8_0},
                     {"attn_v.weight", DType::q4_k},
-                    {"ffn_gate.weight", DType::q4_k},
-                    {"ffn_down.weight", DType::q6_k},
+                    {"attn_output.weight", DType::q6_k},
+                    {"ffn_gate.weight", DType::q5_k},
+                    {"ffn_up.weight", DType::q5_1},
+                    {"ffn_down.weight", DType::f16},
                     {"token_embd.weight", DType::q8_0}}};
 }
 
@@ -143,10 +154,9 @@ TEST(PackedGguf, ASiteWithAnotherTypeRunsInFloatAndSaysWhy) {
   for (std::size_t s = 0; s < loaded->sites().size(); ++s) {
     const bool down = site_kind(loaded->sites()[s].name) == "mlp.down_proj";
     EXPECT_EQ(loaded->site(s).method(), down ? "float" : "gguf");
-    EXPECT_EQ(sites[s].why, down ? "Q6_K is not multiplied as stored" : "");
-    EXPECT_EQ(
-        loaded->site(s).kernel().find("Q6_K is not multiplied as stored") != std::string::npos,
-        down);
+    EXPECT_EQ(sites[s].why, down ? "F16 is not multiplied as stored" : "");
+    EXPECT_EQ(loaded->site(s).kernel().find("F16 is not multiplied as stored") != std::string::npos,
+              down);
   }
   EXPECT_EQ(sites.back().name, "lm_head");
   EXPECT_EQ(sites.back().why, "");
@@ -206,7 +216,8 @@ TEST(PackedGguf, LayerByLayerItIsTheSameModel) {
 }
 
 TEST(PackedGguf, ATiedEmbeddingIsReadOutOfTheHeadToTheSameBits) {
-  for (const DType type : {DType::q8_0, DType::q4_0, DType::q4_1, DType::q4_k, DType::q6_k})
+  for (const DType type : {DType::q8_0, DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1,
+                           DType::q4_k, DType::q5_k, DType::q6_k, DType::f16})
     for (const bool tied : {true, false}) {
       BlockLlama model = mixed();
       model.types["token_embd.weight"] = type;
@@ -225,7 +236,7 @@ TEST(PackedGguf, ATiedEmbeddingIsReadOutOfTheHeadToTheSameBits) {
         layers->embed(kIds, rows.view(), pool);
         resident = layers->resident_bytes();
         if (form == BlockWeights::packed && tied) {
-          EXPECT_EQ(layers->head() != nullptr, type != DType::q6_k);
+          EXPECT_EQ(layers->head() != nullptr, type != DType::f16);
         }
       }
       EXPECT_TRUE(same_bits(found, expected)) << to_string(type);
@@ -241,8 +252,8 @@ TEST(PackedGguf, WhatAModelCannotDoIsRefused) {
   BlockLlama model;
   for (const char* name :
        {"attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"})
-    model.types[std::string(name) + ".weight"] = DType::q6_k;
-  model.types["token_embd.weight"] = DType::q6_k;
+    model.types[std::string(name) + ".weight"] = DType::f16;
+  model.types["token_embd.weight"] = DType::f16;
   const Error error = error_of([&] { load_as(model.write(), kPacked); });
   EXPECT_EQ(error.code(), "WEIGHTS");
   EXPECT_EQ(error.kind(), ErrorKind::invalid_argument);

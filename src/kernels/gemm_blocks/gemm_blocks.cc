@@ -20,6 +20,8 @@ constexpr std::size_t kQuad = 4;
 constexpr std::size_t kHalves = kWidth * sizeof(std::uint16_t);  ///< bytes of 16 float16
 constexpr std::size_t kSuperHead = 2 * kHalves;
 constexpr std::size_t kSuperBytes = kSuperHead + kSuper * 2 * kWidth;
+constexpr std::size_t kHalvedBytes = kHalves + kSuper * 2 * kWidth;
+constexpr std::size_t kHalf = kBlock / 2;
 
 std::size_t scale_bytes(BlockScales form, std::size_t blocks) {
   switch (form) {
@@ -30,9 +32,11 @@ std::size_t scale_bytes(BlockScales form, std::size_t blocks) {
     case BlockScales::halves_and_minima:
       return blocks * 2 * kHalves;
     case BlockScales::superblocks:
+      return (blocks + kSuper - 1) / kSuper * kSuperBytes;
+    case BlockScales::half_blocks:
       break;
   }
-  return (blocks + kSuper - 1) / kSuper * kSuperBytes;
+  return (blocks + kSuper - 1) / kSuper * kHalvedBytes;
 }
 
 struct Scale {
@@ -46,8 +50,16 @@ float half_at(const std::uint8_t* at, std::size_t j) {
   return half_to_float(bits);
 }
 
-/// Of a panel's scales. @param j  output of the panel
-Scale scale_of(const std::uint8_t* scales, BlockScales form, std::size_t block, std::size_t j) {
+/// Where a block's bytes stand in a panel's scales, of forms that have such.
+std::size_t times_at(BlockScales form, std::size_t block) {
+  const bool halved = form == BlockScales::half_blocks;
+  return block / kSuper * (halved ? kHalvedBytes : kSuperBytes) + (halved ? kHalves : kSuperHead) +
+         block % kSuper * 2 * kWidth;
+}
+
+/// Of a panel's scales. @param part  which scale of the block  @param j  output of the panel
+Scale scale_of(const std::uint8_t* scales, BlockScales form, std::size_t block, std::size_t part,
+               std::size_t j) {
   switch (form) {
     case BlockScales::floats: {
       float scale = 0;
@@ -60,11 +72,16 @@ Scale scale_of(const std::uint8_t* scales, BlockScales form, std::size_t block, 
       const std::uint8_t* at = scales + block * 2 * kHalves;
       return {half_at(at, j), half_at(at + kHalves, j)};
     }
+    case BlockScales::half_blocks: {
+      const auto times =
+          static_cast<std::int8_t>(scales[times_at(form, block) + part * kWidth + j]);
+      return {half_at(scales + block / kSuper * kHalvedBytes, j) * static_cast<float>(times), 0};
+    }
     case BlockScales::superblocks:
       break;
   }
   const std::uint8_t* super = scales + block / kSuper * kSuperBytes;
-  const std::uint8_t* times = super + kSuperHead + block % kSuper * 2 * kWidth;
+  const std::uint8_t* times = scales + times_at(form, block);
   return {half_at(super, j) * static_cast<float>(times[j]),
           -(half_at(super + kHalves, j) * static_cast<float>(times[kWidth + j]))};
 }
@@ -85,16 +102,19 @@ float dot(const GemmBlocksJob& job, std::size_t m, std::size_t p, std::size_t j)
   const std::uint8_t* panel = job.panels + p * job.panel_bytes;
   const bool minima = has_minima(job.form);
   float y = 0;
-  for (std::size_t b = 0; b < job.blocks; ++b) {
-    std::int32_t sum = 0;
-    for (std::size_t k = b * kBlock; k < (b + 1) * kBlock; ++k)
-      sum += row[k] * (unsigned_of(job.bits, panel, j, k) - job.zero);
-    const Scale scale = scale_of(job.scales + p * job.panel_scale_bytes, job.form, b, j);
-    const float step = job.steps[m * job.blocks + b];
-    y = std::fma(static_cast<float>(sum), scale.scale * step, y);
-    if (minima)
-      y = std::fma(scale.minimum, step * static_cast<float>(job.sums[m * job.blocks + b]), y);
-  }
+  const std::size_t parts = scales_in_block(job.form), width = kBlock / parts;
+  for (std::size_t b = 0; b < job.blocks; ++b)
+    for (std::size_t part = 0; part < parts; ++part) {
+      std::int32_t sum = 0;
+      for (std::size_t k = b * kBlock + part * width; k < b * kBlock + (part + 1) * width; ++k)
+        sum += row[k] * (unsigned_of(job.bits, panel, j, k) - job.zero);
+      const Scale scale = scale_of(job.scales + p * job.panel_scale_bytes, job.form, b, part, j);
+      const float step = job.steps[m * job.blocks + b];
+      y = std::fma(static_cast<float>(sum), scale.scale * step, y);
+      if (!minima) continue;
+      const std::int32_t* sums = job.sums + 2 * (m * job.blocks + b);
+      y = std::fma(scale.minimum, step * static_cast<float>(sums[0] + sums[1]), y);
+    }
   return y;
 }
 
@@ -109,10 +129,10 @@ void run_scalar(const GemmBlocksJob& job, std::size_t begin, std::size_t end) {
 }
 
 void round_block(const float* x, std::size_t count, float qmax, std::int8_t* codes, float& step,
-                 std::int32_t& sum) {
+                 std::int32_t* sums) {
   std::fill_n(codes, kBlock, std::int8_t{0});
   step = 0;
-  sum = 0;
+  sums[0] = sums[1] = 0;
   float largest = 0;
   for (std::size_t k = 0; k < count; ++k) {
     if (!std::isfinite(x[k])) {
@@ -128,7 +148,7 @@ void round_block(const float* x, std::size_t count, float qmax, std::int8_t* cod
   for (std::size_t k = 0; k < count; ++k) {
     const float nearest = x[k] / step + kNoFraction - kNoFraction;
     codes[k] = static_cast<std::int8_t>(std::clamp(nearest, -qmax, qmax));
-    sum += codes[k];
+    sums[k / kHalf] += codes[k];
   }
 }
 
@@ -136,7 +156,7 @@ void round_scalar(const float* x, std::size_t in, int qmax, std::int8_t* codes, 
                   std::int32_t* sums) {
   for (std::size_t b = 0; b * kBlock < in; ++b)
     round_block(x + b * kBlock, std::min(kBlock, in - b * kBlock), static_cast<float>(qmax),
-                codes + b * kBlock, steps[b], sums[b]);
+                codes + b * kBlock, steps[b], sums + 2 * b);
 }
 
 constexpr std::array kGemm = {
@@ -193,12 +213,14 @@ void put_scale(std::uint8_t* scales, BlockScales form, std::size_t block, std::s
       put_half(scales + block * 2 * kHalves + kHalves, j, value.minimum);
       return;
     case BlockScales::superblocks:
+      put_half(scales + block / kSuper * kSuperBytes, j, value.scale);
+      put_half(scales + block / kSuper * kSuperBytes + kHalves, j, value.minimum);
+      break;
+    case BlockScales::half_blocks:
+      put_half(scales + block / kSuper * kHalvedBytes, j, value.scale);
       break;
   }
-  std::uint8_t* super = scales + block / kSuper * kSuperBytes;
-  std::uint8_t* times = super + kSuperHead + block % kSuper * 2 * kWidth;
-  put_half(super, j, value.scale);
-  put_half(super + kHalves, j, value.minimum);
+  std::uint8_t* times = scales + times_at(form, block);
   times[j] = value.times;
   times[kWidth + j] = value.min_times;
 }
@@ -255,9 +277,12 @@ void PanelsBlocks::put(std::size_t output, std::span<const std::uint8_t> u,
 void PanelsBlocks::take(std::size_t output, std::span<float> w) const {
   require(output < shape_.out && w.size() == shape_.in, "an output of the panels");
   const std::size_t p = output / kWidth, j = output % kWidth;
+  const std::size_t width = kBlock / scales_in_block(form_);
   Scale scale;
   for (std::size_t k = 0; k < w.size(); ++k) {
-    if (k % kBlock == 0) scale = scale_of(scales() + p * panel_scale_bytes(), form_, k / kBlock, j);
+    if (k % width == 0)
+      scale =
+          scale_of(scales() + p * panel_scale_bytes(), form_, k / kBlock, k % kBlock / width, j);
     const int level = unsigned_of(bits_, data() + p * panel_bytes(), j, k) - zero_;
     w[k] = scale.scale * static_cast<float>(level);
     if (has_minima(form_)) w[k] += scale.minimum;

@@ -17,8 +17,14 @@ enum class BlockScales : std::uint8_t {
   halves,             ///< a float16 (Q8_0, Q4_0)
   halves_and_minima,  ///< a float16 scale and a float16 minimum (Q4_1)
   superblocks,        ///< float16 scale and minimum of eight blocks, and a byte of each for every
-                      ///< block (Q4_K)
+                      ///< block (Q4_K, Q5_K)
+  half_blocks,        ///< a float16 of eight blocks, and a signed byte for each half of a block
+                      ///< (Q6_K)
 };
+/// Scales in a block: of its halves, or one.
+constexpr std::size_t scales_in_block(BlockScales form) {
+  return form == BlockScales::half_blocks ? 2 : 1;
+}
 
 /// A block's scale and minimum as the file has them.
 struct BlockScale {
@@ -26,6 +32,7 @@ struct BlockScale {
   float minimum = 0;           ///< m, or dmin of the superblock, which is taken off
   std::uint8_t times = 1;      ///< `superblocks`: the block's scale is scale * times
   std::uint8_t min_times = 0;  ///< and its minimum -minimum * min_times
+  // `half_blocks`: the two are signed, and a half's scale is scale * times or scale * min_times
 };
 
 /// Weights of a linear layer in blocks of 32 input channels that share a scale (and a minimum), as
@@ -37,7 +44,9 @@ struct BlockScale {
 ///             line of two quads
 ///     scales  [p][block][16 outputs] in their form: float32; float16; float16 scales, then float16
 ///             minima; or for each eight blocks 16 float16 scales, 16 float16 minima, then for
-///             every one of the eight 16 bytes of the scale and 16 bytes of the minimum
+///             every one of the eight 16 bytes of the scale and 16 bytes of the minimum; or for
+///             each eight 16 float16 scales, then for every one 16 bytes of its first half and 16
+///             of its second
 ///
 /// with u = code + zero unsigned. Past `out`, and past `in` in its last block, weights are 0.
 class PanelsBlocks {
@@ -83,6 +92,7 @@ class PanelsBlocks {
 /// Rows in blocks times weights in blocks. Plain pointers: the ISA files read it.
 ///
 ///     A[b]    = sum over k in block b of x[m, k] * (u[n, k] - zero)             exact
+///               (half a block where halves have scales: then b counts halves, d and A are theirs)
 ///     y[m, n] = fma chain over rising b, from 0, of float(A[b]) * (d[n, b] * step[m, b]), each one
 ///               followed, where there are minima, by
 ///               m[n, b] * (step[m, b] * float(sum of x[m, k] over the block))
@@ -95,7 +105,7 @@ struct GemmBlocksJob {
   std::size_t stride = 0;              ///< bytes from row to row, a multiple of 64
   std::size_t rows = 0;
   const float* steps = nullptr;        ///< [rows, blocks]
-  const std::int32_t* sums = nullptr;  ///< [rows, blocks]: of the codes of a block
+  const std::int32_t* sums = nullptr;  ///< [rows, blocks, 2]: of the codes of half a block
 
   const std::uint8_t* panels = nullptr;
   std::size_t panel_bytes = 0;
@@ -128,11 +138,12 @@ std::span<const GemmBlocksKernel> gemm_blocks_kernels();
 ///
 ///     step[b] = max |x| of the block / qmax, 0 for a block below 2^-100 in magnitude
 ///     code[k] = clamp(rne(x[k] / step[b]), -qmax, qmax)          0 where the step is 0
-///     sum[b]  = sum of the block's codes
+///     sum[b]  = sums of the codes of the block's first and second half
 ///
 /// A block whose values are not all finite has step NaN and codes 0.
 /// @param x  [in]; the last block may be short, as if zeros followed
-/// @param codes  [blocks * 32]  @param steps, sums  [blocks]  @param qmax  1 … 127
+/// @param codes  [blocks * 32]  @param steps  [blocks]  @param sums  [blocks, 2]  @param qmax  1 …
+/// 127
 using RoundBlocksFn = void (*)(const float* x, std::size_t in, int qmax, std::int8_t* codes,
                                float* steps, std::int32_t* sums);
 

@@ -29,11 +29,11 @@ struct Form {
 };
 
 const std::vector<Form>& forms() {
-  static const std::vector<Form> all = {{"Q8_0", 8, 128, BlockScales::halves},
-                                        {"Q4_0", 4, 8, BlockScales::halves},
-                                        {"Q4_1", 4, 0, BlockScales::halves_and_minima},
-                                        {"Q4_K", 4, 0, BlockScales::superblocks},
-                                        {"4 bits, floats", 4, 8, BlockScales::floats}};
+  static const std::vector<Form> all = {
+      {"Q8_0", 8, 128, BlockScales::halves},          {"Q4_0", 4, 8, BlockScales::halves},
+      {"Q4_1", 4, 0, BlockScales::halves_and_minima}, {"Q4_K", 4, 0, BlockScales::superblocks},
+      {"Q5_K", 8, 128, BlockScales::superblocks},     {"Q6_K", 8, 128, BlockScales::half_blocks},
+      {"4 bits, floats", 4, 8, BlockScales::floats}};
   return all;
 }
 
@@ -55,14 +55,14 @@ struct Rows {
       : stride((panels.blocks() * 32 + 63) / 64 * 64),
         codes(count * stride),
         steps(count * panels.blocks()),
-        sums(count * panels.blocks()),
+        sums(2 * count * panels.blocks()),
         y(count * panels.shape().out) {
     codes.fill(0);
     const Matrix x = bench::noise(count, panels.shape().in);
     const RoundBlocksKernel& scalar = round_blocks_kernels().back();
     for (std::size_t m = 0; m < count; ++m)
       scalar.run(x.row(m).data(), panels.shape().in, 127, codes.data() + m * stride,
-                 steps.data() + m * panels.blocks(), sums.data() + m * panels.blocks());
+                 steps.data() + m * panels.blocks(), sums.data() + 2 * m * panels.blocks());
   }
   std::size_t stride;
   AlignedBuffer<std::int8_t> codes;
@@ -162,7 +162,7 @@ void round_rows(benchmark::State& state, const RoundBlocksKernel& kernel) {
   const Matrix x = bench::noise(kRows, kIn);
   std::vector<std::int8_t> codes(kIn);
   std::vector<float> steps(kIn / 32);
-  std::vector<std::int32_t> sums(kIn / 32);
+  std::vector<std::int32_t> sums(2 * kIn / 32);
   for (auto _ : state)
     for (std::size_t m = 0; m < kRows; ++m) {
       kernel.run(x.row(m).data(), kIn, 127, codes.data(), steps.data(), sums.data());

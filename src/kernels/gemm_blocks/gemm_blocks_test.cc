@@ -27,10 +27,14 @@ struct Form {
   BlockScales scales;
 };
 constexpr Form kForms[] = {
-    {8, 128, BlockScales::halves},           // Q8_0
-    {4, 8, BlockScales::halves},             // Q4_0
-    {4, 0, BlockScales::halves_and_minima},  // Q4_1
-    {4, 0, BlockScales::superblocks},        // Q4_K
+    {8, 128, BlockScales::halves},             // Q8_0
+    {4, 8, BlockScales::halves},               // Q4_0
+    {4, 0, BlockScales::halves_and_minima},    // Q4_1
+    {4, 0, BlockScales::superblocks},          // Q4_K
+    {8, 128, BlockScales::halves_and_minima},  // Q5_1
+    {8, 128, BlockScales::superblocks},        // Q5_K
+    {8, 128, BlockScales::half_blocks},        // Q6_K
+    {4, 8, BlockScales::half_blocks},
     {8, 128, BlockScales::floats},
     {4, 8, BlockScales::floats},
 };
@@ -59,7 +63,8 @@ struct Product {
       for (std::size_t k = 0; k < shape.in; ++k)
         u.push_back(static_cast<std::uint8_t>(draw(0, (1 << form.bits) - 1)));
       for (std::size_t b = 0; b < blocks; ++b) {
-        const bool super = form.scales == BlockScales::superblocks;
+        const bool halved = form.scales == BlockScales::half_blocks;
+        const bool super = halved || form.scales == BlockScales::superblocks;
         BlockScale scale{random_half(rng, 0.01F), random_half(rng, 0.02F), 1, 0};
         if (form.scales == BlockScales::floats) scale.scale = 0.01F * rng.normal();
         if (super && b % 8 != 0) {
@@ -68,6 +73,10 @@ struct Product {
         }
         scale.times = super ? static_cast<std::uint8_t>(rng.below(64)) : std::uint8_t{1};
         scale.min_times = super ? static_cast<std::uint8_t>(rng.below(64)) : std::uint8_t{0};
+        if (halved) {
+          scale.times = static_cast<std::uint8_t>(rng.below(256));
+          scale.min_times = static_cast<std::uint8_t>(rng.below(256));
+        }
         scales.push_back(scale);
       }
       panels.put(n, u, scales);
@@ -78,10 +87,10 @@ struct Product {
     codes.resize(rows * stride, 0);
     for (std::size_t m = 0; m < rows; ++m)
       for (std::size_t b = 0; b < blocks; ++b) {
-        std::int32_t sum = 0;
+        std::int32_t sum[2] = {};
         for (std::size_t k = b * kBlock; k < std::min(shape.in, (b + 1) * kBlock); ++k)
-          sum += codes[m * stride + k] = static_cast<std::int8_t>(draw(-127, 127));
-        sums.push_back(sum);
+          sum[k % kBlock / 16] += codes[m * stride + k] = static_cast<std::int8_t>(draw(-127, 127));
+        sums.insert(sums.end(), sum, sum + 2);
         steps.push_back(0.01F * static_cast<float>(1 + rng.uniform()));
       }
   }
@@ -90,6 +99,10 @@ struct Product {
   float oracle(std::size_t m, std::size_t n) const {
     float y = 0;
     for (std::size_t b = 0; b < blocks; ++b) {
+      if (form.scales == BlockScales::half_blocks) {
+        y = halves_of(m, n, b, y);
+        continue;
+      }
       std::int64_t sum = 0;
       for (std::size_t k = b * kBlock; k < std::min(shape.in, (b + 1) * kBlock); ++k)
         sum += std::int64_t{codes[m * stride + k]} * (weights[n][k] - form.zero);
@@ -97,11 +110,26 @@ struct Product {
       const float step = steps[m * blocks + b];
       const float scale = of.scale * static_cast<float>(of.times);
       y = std::fma(static_cast<float>(sum), scale * step, y);
-      const float code_sum = static_cast<float>(sums[m * blocks + b]);
+      const std::size_t at = 2 * (m * blocks + b);
+      const float code_sum = static_cast<float>(sums[at] + sums[at + 1]);
       if (form.scales == BlockScales::halves_and_minima)
         y = std::fma(of.minimum, step * code_sum, y);
       if (form.scales == BlockScales::superblocks)
         y = std::fma(-(of.minimum * static_cast<float>(of.min_times)), step * code_sum, y);
+    }
+    return y;
+  }
+
+  /// One product and one rounding for each half of a block.
+  float halves_of(std::size_t m, std::size_t n, std::size_t b, float y) const {
+    for (std::size_t half = 0; half < 2; ++half) {
+      const BlockScale& of = of_blocks[n][b];
+      const int times = static_cast<std::int8_t>(half == 0 ? of.times : of.min_times);
+      std::int64_t sum = 0;
+      for (std::size_t k = b * kBlock + 16 * half; k < b * kBlock + 16 * (half + 1); ++k)
+        if (k < shape.in) sum += std::int64_t{codes[m * stride + k]} * (weights[n][k] - form.zero);
+      const float scale = of.scale * static_cast<float>(times);
+      y = std::fma(static_cast<float>(sum), scale * steps[m * blocks + b], y);
     }
     return y;
   }
@@ -149,7 +177,8 @@ TEST_P(GemmBlocksTest, EqualsTheDefinitionBitForBitInEveryFormForOddSizesAndExtr
   for (std::uint64_t seed = 0; seed < 120; ++seed) {
     const LinearShape shape{1 + rng.below(120), 1 + rng.below(600)};
     const std::size_t rows = 1 + rng.below(14);
-    const Product p(seed, shape, rows, kForms[seed % std::size(kForms)], seed % 4 == 0);
+    const Product p(seed, shape, rows, kForms[seed % std::size(kForms)],
+                    seed / std::size(kForms) % 4 == 0);
     GemmBlocksJob job = p.job();
     const bool biased = rng.below(2) == 0;
     if (biased) job.bias = p.bias.data();
@@ -209,7 +238,7 @@ TEST_P(RoundBlocksTest, GivesTheCodesStepsAndSumsOfTheDefinition) {
     for (const int qmax : {7, 127}) {
       std::vector<std::int8_t> codes(blocks * kBlock, 99), expected_codes = codes;
       std::vector<float> steps(blocks), expected_steps(blocks);
-      std::vector<std::int32_t> sums(blocks), expected_sums(blocks);
+      std::vector<std::int32_t> sums(2 * blocks), expected_sums(2 * blocks);
       definition(x.data(), in, qmax, expected_codes.data(), expected_steps.data(),
                  expected_sums.data());
       GetParam().run(x.data(), in, qmax, codes.data(), steps.data(), sums.data());
@@ -245,11 +274,12 @@ TEST(RoundBlocks, CodesAreTheNearestAndRowsThatAreNotFiniteAreMarked) {
   x[64] = -0x1p-101F;
   std::vector<std::int8_t> codes(96, 1);
   float steps[3];
-  std::int32_t sums[3];
+  std::int32_t sums[6];
   round_blocks_kernels().back().run(x.data(), 70, 127, codes.data(), steps, sums);
   EXPECT_EQ(steps[0], 1.0F);
   EXPECT_EQ((std::vector<int>{codes[0], codes[1], codes[2]}), (std::vector<int>{127, -2, 4}));
   EXPECT_EQ(sums[0], 129);
+  EXPECT_EQ(sums[1], 0);
   EXPECT_TRUE(std::isnan(steps[1]));
   EXPECT_EQ(steps[2], 0.0F) << "below 2^-100 counts as nothing";
   EXPECT_TRUE(std::all_of(codes.begin() + 32, codes.end(), [](int c) { return c == 0; }));

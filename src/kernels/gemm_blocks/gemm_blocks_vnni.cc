@@ -17,6 +17,7 @@ constexpr std::size_t kMaxRows = 4;
 constexpr std::size_t kQuads = PanelsBlocks::kBlock / 4;  ///< of a block
 constexpr std::size_t kHalves = 32;                       ///< bytes of 16 float16
 constexpr std::size_t kSuperBytes = 2 * kHalves + PanelsBlocks::kSuper * 32;
+constexpr std::size_t kHalvedBytes = kHalves + PanelsBlocks::kSuper * 32;
 /// Bytes of weights that are asked for ahead of a decoded row.
 constexpr std::size_t kAhead = 2048;
 
@@ -27,9 +28,19 @@ inline __m512 bytes(const std::uint8_t* at) {
   return _mm512_cvtepi32_ps(
       _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at))));
 }
+inline __m512 signed_bytes(const std::uint8_t* at) {
+  return _mm512_cvtepi32_ps(
+      _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at))));
+}
 
+/// @param part  which scale of the block
 template <BlockScales Form>
-inline __m512 scale_of(const std::uint8_t* scales, std::size_t block) {
+inline __m512 scale_of(const std::uint8_t* scales, std::size_t block, std::size_t part) {
+  if constexpr (Form == BlockScales::half_blocks) {
+    const std::uint8_t* super = scales + block / PanelsBlocks::kSuper * kHalvedBytes;
+    const std::uint8_t* times = super + kHalves + block % PanelsBlocks::kSuper * 32 + part * 16;
+    return _mm512_mul_ps(halves(super), signed_bytes(times));
+  }
   if constexpr (Form == BlockScales::floats) return _mm512_loadu_ps(scales + block * 64);
   if constexpr (Form == BlockScales::halves) return halves(scales + block * kHalves);
   if constexpr (Form == BlockScales::halves_and_minima) return halves(scales + block * 2 * kHalves);
@@ -73,19 +84,20 @@ inline void multiply(Sums<Rows, Panels>& sums, const std::int8_t* codes, std::si
   }
 }
 
-template <int Bits, std::size_t Rows, std::size_t Panels>
+/// @tparam Quads  of inputs: a block, or half of one
+template <int Bits, std::size_t Quads, std::size_t Rows, std::size_t Panels>
 inline void multiply_block(Sums<Rows, Panels>& sums, const std::int8_t* codes, std::size_t stride,
                            const std::uint8_t* weights, std::size_t panel_bytes) {
   __m512i four[Panels];
   if constexpr (Bits == 8) {
-    for (std::size_t q = 0; q < kQuads; ++q) {
+    for (std::size_t q = 0; q < Quads; ++q) {
       for (std::size_t p = 0; p < Panels; ++p)
         four[p] = _mm512_load_si512(weights + p * panel_bytes + 64 * q);
       multiply<Rows, Panels>(sums, codes + 4 * q, stride, four);
     }
   } else {
     const __m512i low = _mm512_set1_epi8(15);
-    for (std::size_t l = 0; l < kQuads / 2; ++l) {
+    for (std::size_t l = 0; l < Quads / 2; ++l) {
       __m512i line[Panels];
       for (std::size_t p = 0; p < Panels; ++p) {
         line[p] = _mm512_load_si512(weights + p * panel_bytes + 64 * l);
@@ -106,7 +118,8 @@ void tile(const GemmBlocksJob& job, std::size_t row, std::size_t panel) {
   const std::uint8_t* weights = job.panels + panel * job.panel_bytes;
   const std::uint8_t* scales = job.scales + panel * job.panel_scale_bytes;
   const float* steps = job.steps + row * job.blocks;
-  const std::int32_t* of_codes = job.sums + row * job.blocks;
+  const std::int32_t* of_codes = job.sums + 2 * row * job.blocks;
+  constexpr std::size_t kParts = scales_in_block(Form);
   __m512 y[Rows][Panels];
   for (std::size_t r = 0; r < Rows; ++r)
     for (std::size_t p = 0; p < Panels; ++p) y[r][p] = _mm512_setzero_ps();
@@ -117,25 +130,31 @@ void tile(const GemmBlocksJob& job, std::size_t row, std::size_t panel) {
           _mm_prefetch(reinterpret_cast<const char*>(weights + p * job.panel_bytes + b * kBytes +
                                                      kAhead + i),
                        _MM_HINT_T0);
-    Sums<Rows, Panels> sums;
-    for (std::size_t r = 0; r < Rows; ++r) {
-      const __m512i start = _mm512_set1_epi32(-job.zero * of_codes[r * job.blocks + b]);
-      for (std::size_t p = 0; p < Panels; ++p) sums.of[r][p] = start;
-    }
-    multiply_block<Bits, Rows, Panels>(sums, codes + b * PanelsBlocks::kBlock, job.stride,
-                                       weights + b * kBytes, job.panel_bytes);
-    for (std::size_t p = 0; p < Panels; ++p) {
-      const __m512 scale = scale_of<Form>(scales + p * job.panel_scale_bytes, b);
+    for (std::size_t part = 0; part < kParts; ++part) {
+      Sums<Rows, Panels> sums;
       for (std::size_t r = 0; r < Rows; ++r) {
-        const __m512 by = _mm512_mul_ps(scale, _mm512_set1_ps(steps[r * job.blocks + b]));
-        y[r][p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums.of[r][p]), by, y[r][p]);
+        const std::int32_t* two = of_codes + 2 * (r * job.blocks + b);
+        const __m512i start =
+            _mm512_set1_epi32(-job.zero * (kParts == 2 ? two[part] : two[0] + two[1]));
+        for (std::size_t p = 0; p < Panels; ++p) sums.of[r][p] = start;
       }
-      if constexpr (has_minima(Form)) {
-        const __m512 minimum = minimum_of<Form>(scales + p * job.panel_scale_bytes, b);
+      multiply_block<Bits, kQuads / kParts, Rows, Panels>(
+          sums, codes + b * PanelsBlocks::kBlock + part * PanelsBlocks::kBlock / 2, job.stride,
+          weights + b * kBytes + part * kBytes / 2, job.panel_bytes);
+      for (std::size_t p = 0; p < Panels; ++p) {
+        const __m512 scale = scale_of<Form>(scales + p * job.panel_scale_bytes, b, part);
         for (std::size_t r = 0; r < Rows; ++r) {
-          const std::size_t at = r * job.blocks + b;
-          const float times = steps[at] * static_cast<float>(of_codes[at]);
-          y[r][p] = _mm512_fmadd_ps(minimum, _mm512_set1_ps(times), y[r][p]);
+          const __m512 by = _mm512_mul_ps(scale, _mm512_set1_ps(steps[r * job.blocks + b]));
+          y[r][p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums.of[r][p]), by, y[r][p]);
+        }
+        if constexpr (has_minima(Form)) {
+          const __m512 minimum = minimum_of<Form>(scales + p * job.panel_scale_bytes, b);
+          for (std::size_t r = 0; r < Rows; ++r) {
+            const std::size_t at = r * job.blocks + b;
+            const float times =
+                steps[at] * static_cast<float>(of_codes[2 * at] + of_codes[2 * at + 1]);
+            y[r][p] = _mm512_fmadd_ps(minimum, _mm512_set1_ps(times), y[r][p]);
+          }
         }
       }
     }
@@ -174,6 +193,8 @@ Tiles tiles_of(BlockScales form) {
       return kTiles<Bits, BlockScales::halves>;
     case BlockScales::halves_and_minima:
       return kTiles<Bits, BlockScales::halves_and_minima>;
+    case BlockScales::half_blocks:
+      return kTiles<Bits, BlockScales::half_blocks>;
     case BlockScales::superblocks:
       break;
   }

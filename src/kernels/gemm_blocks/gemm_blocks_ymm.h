@@ -19,6 +19,7 @@ namespace {
 constexpr std::size_t kYmmQuads = PanelsBlocks::kBlock / 4;
 constexpr std::size_t kYmmHalves = 32;  ///< bytes of 16 float16
 constexpr std::size_t kYmmSuper = 2 * kYmmHalves + PanelsBlocks::kSuper * 32;
+constexpr std::size_t kYmmHalved = kYmmHalves + PanelsBlocks::kSuper * 32;
 
 inline __m256 ymm_halves(const std::uint8_t* at) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
@@ -28,10 +29,18 @@ inline __m256 ymm_bytes(const std::uint8_t* at) {
       _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(at))));
 }
 
-/// @param half  0 or 1: which 8 outputs of the panel
+/// @param part  which scale of the block  @param half  0 or 1: which 8 outputs of the panel
 inline __m256 ymm_scale(BlockScales form, const std::uint8_t* scales, std::size_t block,
-                        std::size_t half) {
+                        std::size_t part, std::size_t half) {
   switch (form) {
+    case BlockScales::half_blocks: {
+      const std::uint8_t* super = scales + block / PanelsBlocks::kSuper * kYmmHalved;
+      const std::uint8_t* times = super + kYmmHalves + block % PanelsBlocks::kSuper * 32;
+      const __m128i eight =
+          _mm_loadl_epi64(reinterpret_cast<const __m128i*>(times + part * 16 + half * 8));
+      return _mm256_mul_ps(ymm_halves(super + half * 16),
+                           _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eight)));
+    }
     case BlockScales::floats:
       return _mm256_loadu_ps(reinterpret_cast<const float*>(scales + block * 64 + half * 32));
     case BlockScales::halves:
@@ -67,11 +76,12 @@ inline __m256i ymm_quad(const std::int8_t* codes) {
   return _mm256_set1_epi32(quad);
 }
 
-template <class Dot, int Bits, std::size_t Rows>
+/// @tparam Quads  of inputs: a block, or half of one
+template <class Dot, int Bits, std::size_t Quads, std::size_t Rows>
 inline void ymm_multiply_block(__m256i (&sums)[Rows][2], const std::int8_t* codes,
                                std::size_t stride, const std::uint8_t* weights) {
   if constexpr (Bits == 8) {
-    for (std::size_t q = 0; q < kYmmQuads; ++q) {
+    for (std::size_t q = 0; q < Quads; ++q) {
       const __m256i left = ymm_load(weights + 64 * q), right = ymm_load(weights + 64 * q + 32);
       for (std::size_t r = 0; r < Rows; ++r) {
         const __m256i x = ymm_quad(codes + r * stride + 4 * q);
@@ -83,7 +93,7 @@ inline void ymm_multiply_block(__m256i (&sums)[Rows][2], const std::int8_t* code
     const __m256i low = _mm256_set1_epi8(15);
     __m256i parts[Rows][2];
     for (std::size_t r = 0; r < Rows; ++r) parts[r][0] = parts[r][1] = _mm256_setzero_si256();
-    for (std::size_t l = 0; l < kYmmQuads / 2; ++l) {
+    for (std::size_t l = 0; l < Quads / 2; ++l) {
       const __m256i left = ymm_load(weights + 64 * l), right = ymm_load(weights + 64 * l + 32);
       const __m256i first[2] = {_mm256_and_si256(left, low), _mm256_and_si256(right, low)};
       const __m256i second[2] = {_mm256_and_si256(_mm256_srli_epi16(left, 4), low),
@@ -109,7 +119,8 @@ inline __m256i ymm_mask(std::size_t left) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(left < 8 ? static_cast<int>(left) : 8), lanes);
 }
 
-template <class Dot, int Bits, std::size_t Rows>
+/// @tparam Parts  scales of a block
+template <class Dot, int Bits, std::size_t Parts, std::size_t Rows>
 void ymm_tile(const GemmBlocksJob& job, std::size_t row, std::size_t panel) {
   constexpr std::size_t kBytes = PanelsBlocks::kBlock * 16 * Bits / 8;
   const bool minima =
@@ -122,23 +133,30 @@ void ymm_tile(const GemmBlocksJob& job, std::size_t row, std::size_t panel) {
   for (std::size_t r = 0; r < Rows; ++r) y[r][0] = y[r][1] = _mm256_setzero_ps();
   for (std::size_t b = 0; b < job.blocks; ++b) {
     const std::size_t at = row * job.blocks + b;
-    __m256i sums[Rows][2];
-    for (std::size_t r = 0; r < Rows; ++r)
-      sums[r][0] = sums[r][1] = _mm256_set1_epi32(-zero * job.sums[at + r * job.blocks]);
-    ymm_multiply_block<Dot, Bits, Rows>(sums, codes + b * PanelsBlocks::kBlock, job.stride,
-                                        weights + b * kBytes);
-    for (std::size_t half = 0; half < 2; ++half) {
-      const __m256 scale = ymm_scale(job.form, scales, b, half);
+    for (std::size_t part = 0; part < Parts; ++part) {
+      __m256i sums[Rows][2];
       for (std::size_t r = 0; r < Rows; ++r) {
-        const __m256 by = _mm256_mul_ps(scale, _mm256_set1_ps(job.steps[at + r * job.blocks]));
-        y[r][half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[r][half]), by, y[r][half]);
+        const std::int32_t* two = job.sums + 2 * (at + r * job.blocks);
+        sums[r][0] = sums[r][1] =
+            _mm256_set1_epi32(-zero * (Parts == 2 ? two[part] : two[0] + two[1]));
       }
-      if (!minima) continue;
-      const __m256 minimum = ymm_minimum(job.form, scales, b, half);
-      for (std::size_t r = 0; r < Rows; ++r) {
-        const std::size_t i = at + r * job.blocks;
-        const float times = job.steps[i] * static_cast<float>(job.sums[i]);
-        y[r][half] = _mm256_fmadd_ps(minimum, _mm256_set1_ps(times), y[r][half]);
+      ymm_multiply_block<Dot, Bits, kYmmQuads / Parts, Rows>(
+          sums, codes + b * PanelsBlocks::kBlock + part * PanelsBlocks::kBlock / 2, job.stride,
+          weights + b * kBytes + part * kBytes / 2);
+      for (std::size_t half = 0; half < 2; ++half) {
+        const __m256 scale = ymm_scale(job.form, scales, b, part, half);
+        for (std::size_t r = 0; r < Rows; ++r) {
+          const __m256 by = _mm256_mul_ps(scale, _mm256_set1_ps(job.steps[at + r * job.blocks]));
+          y[r][half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[r][half]), by, y[r][half]);
+        }
+        if (!minima) continue;
+        const __m256 minimum = ymm_minimum(job.form, scales, b, half);
+        for (std::size_t r = 0; r < Rows; ++r) {
+          const std::size_t i = at + r * job.blocks;
+          const float times =
+              job.steps[i] * static_cast<float>(job.sums[2 * i] + job.sums[2 * i + 1]);
+          y[r][half] = _mm256_fmadd_ps(minimum, _mm256_set1_ps(times), y[r][half]);
+        }
       }
     }
   }
@@ -153,14 +171,22 @@ void ymm_tile(const GemmBlocksJob& job, std::size_t row, std::size_t panel) {
     }
 }
 
-template <class Dot, int Bits>
+template <class Dot, int Bits, std::size_t Parts>
 void ymm_run(const GemmBlocksJob& job, std::size_t begin, std::size_t end) {
   constexpr std::size_t kRows = 3;  // six integer and six float accumulators of 16 registers
   for (std::size_t p = begin; p < end; ++p) {
     std::size_t m = 0;
-    for (; m + kRows <= job.rows; m += kRows) ymm_tile<Dot, Bits, kRows>(job, m, p);
-    for (; m < job.rows; ++m) ymm_tile<Dot, Bits, 1>(job, m, p);
+    for (; m + kRows <= job.rows; m += kRows) ymm_tile<Dot, Bits, Parts, kRows>(job, m, p);
+    for (; m < job.rows; ++m) ymm_tile<Dot, Bits, Parts, 1>(job, m, p);
   }
+}
+
+template <class Dot, int Bits>
+void ymm_run(const GemmBlocksJob& job, std::size_t begin, std::size_t end) {
+  if (scales_in_block(job.form) == 2)
+    ymm_run<Dot, Bits, 2>(job, begin, end);
+  else
+    ymm_run<Dot, Bits, 1>(job, begin, end);
 }
 
 template <class Dot>

@@ -25,23 +25,22 @@ inline std::uint32_t largest_of(__m256i x) {
 
 /// @param x  32 values
 inline void round_block(const float* x, int qmax, std::int8_t* codes, float* step,
-                        std::int32_t* sum) {
+                        std::int32_t* sums) {
   const __m256i magnitudes = _mm256_set1_epi32(0x7fffffff);
   __m256i largest = _mm256_setzero_si256();
   for (std::size_t i = 0; i < kParts; ++i)
     largest = _mm256_max_epu32(
         largest, _mm256_and_si256(_mm256_castps_si256(_mm256_loadu_ps(x + 8 * i)), magnitudes));
-  if (!begin_block(largest_of(largest), qmax, codes, step, sum)) return;
+  if (!begin_block(largest_of(largest), qmax, codes, step, sums)) return;
   const __m256 by = _mm256_set1_ps(*step);
   const __m256i high = _mm256_set1_epi32(qmax), low = _mm256_set1_epi32(-qmax);
   __m256i code[kParts];
-  __m256i total = _mm256_setzero_si256();
   for (std::size_t i = 0; i < kParts; ++i) {
     const __m256i nearest = _mm256_cvtps_epi32(_mm256_div_ps(_mm256_loadu_ps(x + 8 * i), by));
     code[i] = _mm256_max_epi32(_mm256_min_epi32(nearest, high), low);
-    total = _mm256_add_epi32(total, code[i]);
   }
-  *sum = sum_of(total);
+  sums[0] = sum_of(_mm256_add_epi32(code[0], code[1]));
+  sums[1] = sum_of(_mm256_add_epi32(code[2], code[3]));
   // packing works within halves of 128 bits: groups of four come out as 0 2 4 6 1 3 5 7
   const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(code[0], code[1]),
                                             _mm256_packs_epi32(code[2], code[3]));
@@ -57,11 +56,11 @@ void round_blocks_avx2(const float* x, std::size_t in, int qmax, std::int8_t* co
   std::size_t b = 0;
   for (; (b + 1) * PanelsBlocks::kBlock <= in; ++b)
     round_block(x + b * PanelsBlocks::kBlock, qmax, codes + b * PanelsBlocks::kBlock, steps + b,
-                sums + b);
+                sums + 2 * b);
   if (const std::size_t left = in - b * PanelsBlocks::kBlock; left != 0) {
     float last[PanelsBlocks::kBlock] = {};
     std::memcpy(last, x + b * PanelsBlocks::kBlock, left * sizeof(float));
-    round_block(last, qmax, codes + b * PanelsBlocks::kBlock, steps + b, sums + b);
+    round_block(last, qmax, codes + b * PanelsBlocks::kBlock, steps + b, sums + 2 * b);
   }
 }
 

@@ -10,9 +10,9 @@ namespace tender::kernels {
 namespace {
 
 /// The step of a block whose largest magnitude has these bits. Where there is no step to round by
-/// (nothing, or a value that is not finite) codes and sum are 0 and it returns false.
+/// (nothing, or a value that is not finite) codes and sums are 0 and it returns false.
 inline bool begin_block(std::uint32_t magnitude, int qmax, std::int8_t* codes, float* step,
-                        std::int32_t* sum) {
+                        std::int32_t* sums) {
   constexpr std::uint32_t kNotFinite = 0x7f800000U;
   constexpr std::uint32_t kNan = 0x7fc00000U;
   float most = 0;
@@ -22,7 +22,7 @@ inline bool begin_block(std::uint32_t magnitude, int qmax, std::int8_t* codes, f
     return true;
   }
   *step = 0;
-  *sum = 0;
+  sums[0] = sums[1] = 0;
   if (magnitude >= kNotFinite) std::memcpy(step, &kNan, sizeof kNan);
   std::memset(codes, 0, PanelsBlocks::kBlock);
   return false;

@@ -23,14 +23,20 @@ constexpr std::size_t kFloat = sizeof(float);
 // Below it quotients by the scale would not be finite.
 constexpr float kTinyScale = 0x1p-100F;
 
+// Codes of five and six bits are multiplied as bytes.
 constexpr std::array kTypes = {
-    BlockType{"Q8_0", DType::q8_0, 8, kBlock, 34, 8, 128, BlockScales::halves},
-    BlockType{"Q4_0", DType::q4_0, 2, kBlock, 18, 4, 8, BlockScales::halves},
-    BlockType{"Q4_1", DType::q4_1, 3, kBlock, 20, 4, 0, BlockScales::halves_and_minima},
-    BlockType{"symmetric-8", std::nullopt, -8, kBlock, 36, 8, 128, BlockScales::floats},
-    BlockType{"symmetric-4", std::nullopt, -4, kBlock, 20, 4, 8, BlockScales::floats},
-    BlockType{"Q4_K", DType::q4_k, 12, kSuper* kBlock, 144, 4, 0, BlockScales::superblocks},
+    BlockType{"Q8_0", DType::q8_0, 8, kBlock, 34, 8, 8, 128, BlockScales::halves},
+    BlockType{"Q4_0", DType::q4_0, 2, kBlock, 18, 4, 4, 8, BlockScales::halves},
+    BlockType{"Q4_1", DType::q4_1, 3, kBlock, 20, 4, 4, 0, BlockScales::halves_and_minima},
+    BlockType{"symmetric-8", std::nullopt, -8, kBlock, 36, 8, 8, 128, BlockScales::floats},
+    BlockType{"symmetric-4", std::nullopt, -4, kBlock, 20, 4, 4, 8, BlockScales::floats},
+    BlockType{"Q5_0", DType::q5_0, 6, kBlock, 22, 5, 8, 128, BlockScales::halves},
+    BlockType{"Q5_1", DType::q5_1, 7, kBlock, 24, 5, 8, 128, BlockScales::halves_and_minima},
+    BlockType{"Q4_K", DType::q4_k, 12, kSuper* kBlock, 144, 4, 4, 0, BlockScales::superblocks},
+    BlockType{"Q5_K", DType::q5_k, 13, kSuper* kBlock, 176, 5, 8, 128, BlockScales::superblocks},
+    BlockType{"Q6_K", DType::q6_k, 14, kSuper* kBlock, 210, 6, 8, 128, BlockScales::half_blocks},
 };
+constexpr std::size_t kWritten = 5;  ///< the first of them
 
 float half_at(const std::uint8_t* at) {
   std::uint16_t bits = 0;
@@ -52,16 +58,29 @@ float float_at(const std::uint8_t* at) {
 /// Blocks of 32 in a stored block.
 std::size_t blocks_of(const BlockType& type) { return type.width / kBlock; }
 
-/// 32 codes of a block, in the order of all types but Q4_K.
-void read_codes(int bits, const std::uint8_t* from, std::uint8_t (&codes)[kBlock]) {
-  if (bits == 8) {
-    for (std::size_t i = 0; i < kBlock; ++i) codes[i] = static_cast<std::uint8_t>(from[i] ^ 0x80U);
-    return;
-  }
+constexpr std::uint8_t kZero = 128;  ///< of codes of five and six bits, which become bytes
+
+/// 16 bytes: low halves, then high ones.
+void read_nibbles(const std::uint8_t* from, std::uint8_t (&codes)[kBlock]) {
   for (std::size_t i = 0; i < kBlock / 2; ++i) {
     codes[i] = from[i] & 15U;
     codes[i + kBlock / 2] = from[i] >> 4U;
   }
+}
+
+/// 32 codes of a block that has its own bytes, after the scale.
+void read_codes(const BlockType& type, const std::uint8_t* from, std::uint8_t (&codes)[kBlock]) {
+  if (type.stored_bits == 8) {
+    for (std::size_t i = 0; i < kBlock; ++i) codes[i] = static_cast<std::uint8_t>(from[i] ^ 0x80U);
+    return;
+  }
+  if (type.stored_bits == 4) return read_nibbles(from, codes);
+  std::uint32_t fifth = 0;
+  std::memcpy(&fifth, from, sizeof fifth);
+  read_nibbles(from + sizeof fifth, codes);
+  const unsigned lowest = type.form == BlockScales::halves ? kZero - 16U : kZero;
+  for (std::size_t i = 0; i < kBlock; ++i)
+    codes[i] = static_cast<std::uint8_t>(lowest + (codes[i] | (fifth >> i & 1U) << 4U));
 }
 
 /// The six bits of scale and minimum of a block, out of the twelve bytes of eight.
@@ -77,10 +96,44 @@ void read_six_bits(const std::uint8_t* packed, std::size_t block, BlockScale& sc
   scale.min_times = static_cast<std::uint8_t>(low >> 4U | (of_minimum >> 6U) << 4U);
 }
 
+/// Block `b` of eight whose bytes are Q4_K's or Q5_K's. @param at  past scale and minimum
+void read_superblock(const BlockType& type, const std::uint8_t* at, std::size_t b,
+                     std::uint8_t (&codes)[kBlock], BlockScale& scale) {
+  constexpr std::size_t kSixBits = 12;
+  read_six_bits(at, b, scale);
+  const std::uint8_t* fifth = at + kSixBits;
+  const bool five = type.stored_bits == 5;
+  // two blocks share 32 bytes: low nibbles are the first of them
+  const std::uint8_t* nibbles = fifth + (five ? kBlock : 0) + b / 2 * kBlock;
+  for (std::size_t i = 0; i < kBlock; ++i) {
+    const unsigned nibble = b % 2 == 0 ? nibbles[i] & 15U : nibbles[i] >> 4U;
+    const unsigned code = five ? kZero + (nibble | (fifth[i] >> b & 1U) << 4U) : nibble;
+    codes[i] = static_cast<std::uint8_t>(code);
+  }
+}
+
+/// Block `b` of eight of Q6_K: 128 bytes of low nibbles, 64 of pairs of high bits, 16 scales, the
+/// float16. Four blocks share 64 bytes of the first (two in a nibble) and 32 of the second.
+void read_six_bit_codes(const std::uint8_t* at, std::size_t b, std::uint8_t (&codes)[kBlock],
+                        BlockScale& scale) {
+  const std::size_t four = b / 4, of_four = b % 4;
+  const std::uint8_t* low = at + four * 64 + of_four % 2 * kBlock;
+  const std::uint8_t* high = at + 128 + four * kBlock;
+  for (std::size_t i = 0; i < kBlock; ++i) {
+    const unsigned nibble = of_four < 2 ? low[i] & 15U : low[i] >> 4U;
+    const unsigned pair = high[i] >> 2 * of_four & 3U;
+    codes[i] = static_cast<std::uint8_t>(kZero - 32U + (nibble | pair << 4U));
+  }
+  const std::uint8_t* scales = at + 192;
+  scale = {half_at(scales + 16), 0, scales[2 * b], scales[2 * b + 1]};
+}
+
 /// Block `b` of a row. @param codes  of all 32
 void read_block(const BlockType& type, const std::uint8_t* row, std::size_t b,
                 std::uint8_t (&codes)[kBlock], BlockScale& scale) {
   const std::uint8_t* at = row + b / blocks_of(type) * type.bytes;
+  if (type.form == BlockScales::half_blocks)
+    return read_six_bit_codes(at, b % kSuper, codes, scale);
   scale = {0, 0, 1, 0};
   scale.scale = type.form == BlockScales::floats ? float_at(at) : half_at(at);
   at += type.form == BlockScales::floats ? kFloat : kHalf;
@@ -88,12 +141,9 @@ void read_block(const BlockType& type, const std::uint8_t* row, std::size_t b,
     scale.minimum = half_at(at);
     at += kHalf;
   }
-  if (type.form != BlockScales::superblocks) return read_codes(type.bits, at, codes);
-  read_six_bits(at, b % kSuper, scale);
-  // two blocks share 32 bytes: low nibbles are the first of them
-  const std::uint8_t* nibbles = at + 12 + b % kSuper / 2 * kBlock;
-  for (std::size_t i = 0; i < kBlock; ++i)
-    codes[i] = b % 2 == 0 ? nibbles[i] & 15U : nibbles[i] >> 4U;
+  if (type.form == BlockScales::superblocks)
+    return read_superblock(type, at, b % kSuper, codes, scale);
+  read_codes(type, at, codes);
 }
 
 /// A scale as it will be stored.
@@ -160,6 +210,7 @@ void round_block(const BlockType& type, std::span<const float> w, std::uint8_t* 
 }  // namespace
 
 std::span<const BlockType> block_types() { return kTypes; }
+std::span<const BlockType> written_block_types() { return block_types().first(kWritten); }
 
 const BlockType* find_block_type(DType type) {
   const auto found = std::ranges::find(kTypes, std::optional(type), &BlockType::file);
@@ -208,7 +259,7 @@ void read_block_row(const BlockType& type, std::span<const std::byte> bytes, std
 }
 
 void write_block_row(const BlockType& type, const BlockRow& row, std::span<std::byte> bytes) {
-  require(blocks_of(type) == 1, "superblocks are read, not written");
+  require(type.bits == type.stored_bits && blocks_of(type) == 1, "a type that is made");
   require(bytes.size() == block_row_bytes(type, row.codes.size()), "a row has all of its blocks");
   auto* to = reinterpret_cast<std::uint8_t*>(bytes.data());
   for (std::size_t b = 0; b < row.scales.size(); ++b, to += type.bytes) {
@@ -242,6 +293,14 @@ float block_weight(const BlockType& type, std::uint8_t code, const BlockScale& s
   return scale.scale * level;
 }
 
+float block_weight(const BlockType& type, const BlockRow& row, std::size_t k) {
+  const BlockScale& scale = row.scales[k / kBlock];
+  if (type.form != BlockScales::half_blocks) return block_weight(type, row.codes[k], scale);
+  const auto times =
+      static_cast<std::int8_t>(k % kBlock < kBlock / 2 ? scale.times : scale.min_times);
+  return scale.scale * static_cast<float>(times) * static_cast<float>(row.codes[k] - type.zero);
+}
+
 std::uint8_t nearest_block_code(const BlockType& type, const BlockScale& scale, double w) {
   const bool even = type.bits == 8 || type.form == BlockScales::floats;  // as many on both sides
   const double least = even ? 1 : 0, most = type.bits == 8 ? 255 : 15;
@@ -254,6 +313,7 @@ std::uint8_t nearest_block_code(const BlockType& type, const BlockScale& scale, 
 BlockRow round_to_blocks(const BlockType& type, std::span<const float> w) {
   require(type.form == BlockScales::halves || type.form == BlockScales::halves_and_minima,
           "a type whose scales are ggml's to choose");
+  require(type.bits == type.stored_bits, "a type that is made");
   BlockRow row{std::vector<std::uint8_t>(w.size()),
                std::vector<BlockScale>((w.size() + kBlock - 1) / kBlock)};
   for (std::size_t b = 0; b < row.scales.size(); ++b)

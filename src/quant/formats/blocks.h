@@ -24,13 +24,16 @@ struct BlockType {
   int id;                     ///< in parts: GGUF's number; our own have negative ones
   std::size_t width;          ///< weights that are stored together
   std::size_t bytes;          ///< in which they are stored
-  int bits;                   ///< of a code
+  int stored_bits;            ///< of a code there
+  int bits;                   ///< of a code in a product: 4 or 8
   int zero;                   ///< of an unsigned code that stands for 0
   kernels::BlockScales form;  ///< of scales, beside the codes in a product
 };
 
-/// Q8_0, Q4_0, Q4_1, symmetric-8, symmetric-4, Q4_K.
+/// Those that are made: Q8_0, Q4_0, Q4_1, symmetric-8, symmetric-4. And those that are only read:
+/// Q5_0, Q5_1, Q4_K, Q5_K, Q6_K.
 std::span<const BlockType> block_types();
+std::span<const BlockType> written_block_types();
 /// Null for a type of other blocks, or of none.
 const BlockType* find_block_type(DType type);
 /// By BlockType::id; null if there is none.
@@ -73,20 +76,22 @@ struct BlockRow {
 };
 void read_block_row(const BlockType& type, std::span<const std::byte> bytes, std::size_t in,
                     BlockRow& row);
-/// Not for Q4_K. Scales are rounded to float16, but for our own types. @param bytes
+/// For types that are made. Scales are rounded to float16, but for our own types. @param bytes
 /// [block_row_bytes]
 void write_block_row(const BlockType& type, const BlockRow& row, std::span<std::byte> bytes);
 
-/// scale * (code - zero) + minimum, rounded once.
+/// scale * (code - zero) + minimum, rounded once, of a type whose blocks have one scale.
 float block_weight(const BlockType& type, std::uint8_t code, const kernels::BlockScale& scale);
+/// The same of input `k` of a row of any type.
+float block_weight(const BlockType& type, const BlockRow& row, std::size_t k);
 
-/// The code whose weight is nearest to `w`; not for Q4_K.
+/// The code whose weight is nearest to `w`, for types that are made.
 std::uint8_t nearest_block_code(const BlockType& type, const kernels::BlockScale& scale, double w);
 
 /// Codes and scales of a row as ggml's reference makes them: with d from the largest magnitude
 /// (Q8_0: |w| / 127; Q4_0: the signed one / -8) or from both ends (Q4_1: (max - min) / 15), codes
 /// under d before it is rounded to float16. Where |d| < 2^-100 the codes are those of 0. For types
-/// with float16 scales, Q4_K not among them.
+/// that are made with float16 scales.
 /// @throws Error invalid_input (FLOAT_RANGE) where a scale is beyond float16
 BlockRow round_to_blocks(const BlockType& type, std::span<const float> w);
 

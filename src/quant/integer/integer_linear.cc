@@ -21,7 +21,7 @@ constexpr std::size_t kBlockRows = 32;
 constexpr std::size_t kSlabBytes = std::size_t{384} << 10U;
 // Threads meet at whole groups of panels of the widest tile.
 constexpr std::size_t kPanelsAtOnce = 3;
-constexpr std::size_t kPackedPanelsAtOnce = 4;
+constexpr std::size_t kPackedPanelsAtOnce = 2;
 
 /// Rows [first, first + count) of a job, as far as it has them. @param width  bytes of a code
 kernels::GemmI8Job rows_of(const kernels::GemmI8Job& job, std::size_t first, std::size_t count,

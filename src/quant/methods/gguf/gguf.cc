@@ -35,7 +35,7 @@ bool has_own_scales(const BlockType& type) { return type.form == kernels::BlockS
 /// A row's codes, steps and sums by the definition.
 struct BlockedRow {
   explicit BlockedRow(std::size_t in)
-      : codes(blocks_of(in) * kBlock), steps(blocks_of(in)), sums(blocks_of(in)) {}
+      : codes(blocks_of(in) * kBlock), steps(blocks_of(in)), sums(2 * blocks_of(in)) {}
   void round(const GgufInput& input, std::span<const float> x) {
     kernels::round_blocks_kernels().back().run(x.data(), x.size(), highest_code(input),
                                                codes.data(), steps.data(), sums.data());
@@ -73,7 +73,7 @@ void compensate(const BlockType& type, MatrixView<const float> w, const Compensa
           BlockRow& row = rows[columns.first_output + i];
           const kernels::BlockScale& scale = row.scales[channel / kBlock];
           row.codes[channel] = nearest_block_code(type, scale, values[i]);
-          rounded[i] = block_weight(type, row.codes[channel], scale);
+          rounded[i] = block_weight(type, row, channel);
         }
       },
       pool);
@@ -153,8 +153,7 @@ void Gguf::dequantize(const Input&, const Packed& packed, MatrixView<float> w) {
   BlockRow row;
   for (std::size_t n = 0; n < w.rows(); ++n) {
     read_block_row(type, packed.weights.row(n), w.cols(), row);
-    for (std::size_t k = 0; k < w.cols(); ++k)
-      w(n, k) = block_weight(type, row.codes[k], row.scales[k / kBlock]);
+    for (std::size_t k = 0; k < w.cols(); ++k) w(n, k) = block_weight(type, row, k);
   }
 }
 
@@ -195,7 +194,7 @@ GgufPacked Gguf::load(const Input& input, const PartSource& source) {
   const BlockType* type = find_block_type(std::int64_t{stored[0]});
   if (type == nullptr)
     refuse_part(source, name, "QC_RANGE", fmt::format("type {}", stored[0]),
-                "the number of Q8_0, Q4_0, Q4_1, Q4_K or a symmetric type");
+                "the number of a GGUF type in blocks of 32, or of a symmetric type");
   const std::string blocks = part_of(kName, "blocks");
   const Part part = get_ranked(source, blocks, DType::u8, 2);
   const std::size_t each = block_row_bytes(*type, input.in);
@@ -280,12 +279,12 @@ GgufRounded Gguf::round(const Input& input, const Rows& x, ThreadPool& pool) {
   out.stride = (blocks * kBlock + 63) / 64 * 64;
   out.codes = AlignedBuffer<std::int8_t>(rows * out.stride);
   out.steps = AlignedBuffer<float>(rows * blocks);
-  out.sums = AlignedBuffer<std::int32_t>(rows * blocks);
+  out.sums = AlignedBuffer<std::int32_t>(2 * rows * blocks);
   pool.for_each_part(rows, [&](std::size_t begin, std::size_t end) {
     for (std::size_t m = begin; m < end; ++m)
       input.round->run(x.values.row(m).data(), input.in, highest_code(input),
                        out.codes.data() + m * out.stride, out.steps.data() + m * blocks,
-                       out.sums.data() + m * blocks);
+                       out.sums.data() + 2 * m * blocks);
   });
   return out;
 }
@@ -322,7 +321,9 @@ void Gguf::matmul(const Input& input, const Packed& packed, const Rounded& round
 std::string Gguf::kernel(const Input& input, const Packed& packed) {
   const std::string_view type = packed.weights.type().name;
   if (!input.rounds()) return fmt::format("gemm_f32 {} on {} weights", input.floats->name, type);
-  return fmt::format("gemm_blocks {}, {} as stored", input.gemm->name, type);
+  const BlockType& stored = packed.weights.type();
+  const std::string_view form = stored.bits == stored.stored_bits ? "as stored" : "in bytes";
+  return fmt::format("gemm_blocks {}, {} {}", input.gemm->name, type, form);
 }
 
 void Gguf::read_row(const Packed& packed, std::size_t output, std::span<float> w) {

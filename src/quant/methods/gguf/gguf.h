@@ -73,7 +73,7 @@ struct GgufRounded {
   AlignedBuffer<std::int8_t> codes;  ///< [rows, stride]
   std::size_t stride = 0;
   AlignedBuffer<float> steps;        ///< [rows, blocks]
-  AlignedBuffer<std::int32_t> sums;  ///< [rows, blocks]
+  AlignedBuffer<std::int32_t> sums;  ///< [rows, blocks, 2]
   MatrixView<const float> rows;
 };
 
