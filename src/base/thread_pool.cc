@@ -6,6 +6,7 @@
 #include <fstream>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "base/contracts.h"
 
@@ -29,6 +30,11 @@ struct ThreadPool::Job {
   std::size_t count;
   std::size_t parts;
   FunctionRef<void(std::size_t, std::size_t)> body;
+
+  std::pair<std::size_t, std::size_t> part(std::size_t index) const {
+    return {std::min(count, units * index / parts * unit),
+            std::min(count, units * (index + 1) / parts * unit)};
+  }
 };
 
 ThreadPool::ThreadPool(std::size_t threads) {
@@ -44,8 +50,7 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::run_part(const Job& job, std::size_t index) {
-  const std::size_t begin = std::min(job.count, job.units * index / job.parts * job.unit);
-  const std::size_t end = std::min(job.count, job.units * (index + 1) / job.parts * job.unit);
+  const auto [begin, end] = job.part(index);
   if (begin == end) return;
   try {
     job.body(begin, end);
@@ -78,6 +83,12 @@ void ThreadPool::for_each_part(std::size_t count, std::size_t unit,
   if (count == 0) return;
   const std::size_t units = (count + unit - 1) / unit;
   const Job job{units, unit, count, threads(), body};
+  if (share_of_ != 0) {
+    const auto [begin, end] = job.part(share_index_);
+    share_index_ = (share_index_ + 1) % share_of_;
+    if (begin != end) body(begin, end);
+    return;
+  }
   if (workers_.empty() || units == 1) {
     body(0, count);
     return;
@@ -96,9 +107,20 @@ void ThreadPool::for_each_part(std::size_t count, std::size_t unit,
 }
 
 void ThreadPool::for_each_item(std::size_t count, FunctionRef<void(std::size_t)> body) {
+  require(share_of_ == 0, "a share has no items of its own");
   std::atomic<std::size_t> next{0};
   for_each_part(std::min(count, threads()), [&](std::size_t, std::size_t) {
     for (std::size_t item = next++; item < count; item = next++) body(item);
+  });
+}
+
+void ThreadPool::for_each_share(FunctionRef<void(ThreadPool&)> body) {
+  if (threads() == 1 || share_of_ != 0) return body(*this);
+  for_each_part(threads(), [&](std::size_t begin, std::size_t end) {
+    for (std::size_t index = begin; index < end; ++index) {
+      ThreadPool share(index, threads());
+      body(share);
+    }
   });
 }
 

@@ -24,7 +24,7 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  std::size_t threads() const { return workers_.size() + 1; }
+  std::size_t threads() const { return share_of_ == 0 ? workers_.size() + 1 : share_of_; }
 
   /// Runs body(begin, end) over [0, count) cut into threads() parts at count * i / threads(); empty
   /// parts are skipped. Returns when all are done; the first exception of a part is thrown here.
@@ -38,7 +38,15 @@ class ThreadPool {
   /// that differ in length and whose results do not depend on who makes them.
   void for_each_item(std::size_t count, FunctionRef<void(std::size_t)> body);
 
+  /// Makes one fork of several: runs body(share) on all threads at once, and what they fork on
+  /// their shares is cut as it would be here, each thread running a part of its own without waiting
+  /// for the others. Every thread makes the same forks in the same order, and none reads what
+  /// another of them has written. Which thread runs which part goes around, so that uneven cuts add
+  /// up.
+  void for_each_share(FunctionRef<void(ThreadPool&)> body);
+
  private:
+  ThreadPool(std::size_t index, std::size_t of) : share_index_(index), share_of_(of) {}
   struct Job;
   void work(std::size_t index);
   void run_part(const Job& job, std::size_t index);
@@ -50,6 +58,8 @@ class ThreadPool {
   std::mutex failure_mutex_;
   std::exception_ptr failure_;
   std::vector<std::jthread> workers_;
+  std::size_t share_index_ = 0;  ///< of the part that the next fork on this share runs
+  std::size_t share_of_ = 0;     ///< threads of the pool that this is a share of; 0: it is none
 };
 
 /// Number of physical cores that this process may use.

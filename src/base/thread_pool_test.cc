@@ -61,5 +61,39 @@ TEST(ThreadPoolTest, EveryItemIsTakenOnce) {
   }
 }
 
+TEST(ThreadPoolTest, ForksOnSharesCoverAllPartsOnceAndGoAround) {
+  for (const std::size_t threads : {1U, 2U, 3U, 8U}) {
+    ThreadPool pool(threads);
+    for (const std::size_t count : {1U, 5U, 64U}) {
+      std::vector<int> first(count), second(count);
+      pool.for_each_share([&](ThreadPool& share) {
+        EXPECT_EQ(share.threads(), threads);
+        share.for_each_part(count, [&](std::size_t begin, std::size_t end) {
+          for (std::size_t i = begin; i < end; ++i) ++first[i];
+        });
+        share.for_each_part(count, 2, [&](std::size_t begin, std::size_t end) {
+          for (std::size_t i = begin; i < end; ++i) ++second[i];
+        });
+      });
+      EXPECT_EQ(first, std::vector<int>(count, 1)) << threads << " threads";
+      EXPECT_EQ(second, std::vector<int>(count, 1)) << threads << " threads";
+    }
+    EXPECT_THROW(pool.for_each_share([](ThreadPool& share) {
+      share.for_each_part(9, [](std::size_t, std::size_t) { throw std::runtime_error("x"); });
+    }),
+                 std::runtime_error);
+  }
+  // three units on two threads: one and two, then two and one
+  ThreadPool pool(2);
+  std::vector<std::size_t> done(2);
+  std::atomic<std::size_t> number{0};
+  pool.for_each_share([&](ThreadPool& share) {
+    const std::size_t own = number++;
+    for (int fork = 0; fork < 2; ++fork)
+      share.for_each_part(3, [&](std::size_t begin, std::size_t end) { done[own] += end - begin; });
+  });
+  EXPECT_EQ(done, (std::vector<std::size_t>{3, 3}));
+}
+
 }  // namespace
 }  // namespace tender

@@ -44,9 +44,11 @@ class FloatSite final : public PackedSite {
   void matmul(const Rows& x, std::span<const SiteOutput> outputs, ThreadPool& pool) const override {
     require(kernel_ != nullptr, "a site is prepared before the first product");
     require(outputs.size() == linears_.size(), "one output for every layer of a site");
-    for (std::size_t l = 0; l < outputs.size(); ++l)
-      kernels::gemm_f32(*kernel_, x.values, linears_[l], outputs[l].epilogue.bias, outputs[l].y,
-                        pool);
+    pool.for_each_share([&](ThreadPool& share) {
+      for (std::size_t l = 0; l < outputs.size(); ++l)
+        kernels::gemm_f32(*kernel_, x.values, linears_[l], outputs[l].epilogue.bias, outputs[l].y,
+                          share);
+    });
   }
 
   void reference(const Rows& x, std::size_t linear, MatrixView<double> y) const override {

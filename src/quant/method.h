@@ -84,6 +84,8 @@ concept Method = std::default_initializable<M> &&
   { M::prepare(input, own_packed, isa) } -> std::same_as<void>;
   { M::round(input, x, pool) } -> std::same_as<typename M::Rounded>;
   { M::matmul(input, packed, rounded, y, epilogue, pool) } -> std::same_as<void>;
+  // whether no fork of matmul() reads what another of its forks has written
+  { M::forks_apart(input) } -> std::same_as<bool>;
   { M::kernel(input, packed) } -> std::convertible_to<std::string>;
   { M::resident_bytes(input) } -> std::same_as<std::size_t>;   // memory after prepare()
   { M::resident_bytes(packed) } -> std::same_as<std::size_t>;  // the same of a layer

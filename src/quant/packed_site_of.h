@@ -77,8 +77,14 @@ class PackedSiteOf final : public PackedSite {
     if (x.values.rows() == 0) return;
     const typename M::Rounded rounded = M::round(input_, x, pool);
     if constexpr (counts_rows) add(M::counts(input_, x, rounded));
-    for (std::size_t l = 0; l < outputs.size(); ++l)
-      M::matmul(input_, linears_[l], rounded, outputs[l].y, outputs[l].epilogue, pool);
+    const auto products = [&](ThreadPool& threads) {
+      for (std::size_t l = 0; l < outputs.size(); ++l)
+        M::matmul(input_, linears_[l], rounded, outputs[l].y, outputs[l].epilogue, threads);
+    };
+    if (outputs.size() > 1 && M::forks_apart(input_))
+      pool.for_each_share(products);  // one fork for all layers
+    else
+      products(pool);
   }
 
   void reference(const Rows& x, std::size_t linear, MatrixView<double> y) const override {

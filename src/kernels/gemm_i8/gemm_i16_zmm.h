@@ -20,6 +20,8 @@ namespace {
 
 constexpr std::size_t kMaxRows = 12;
 constexpr std::size_t kFewRows = 4;
+constexpr std::size_t kReadRows = 2;  ///< up to which the read of the panels is the limit
+constexpr std::size_t kAhead = 2048;  ///< bytes of weights that are asked for ahead of them
 constexpr std::size_t kBlockBytes = std::size_t{384} << 10U;
 
 inline __m512i broadcast(const std::int16_t* codes) {
@@ -56,6 +58,8 @@ void tile(const GemmI8Job& job, std::size_t row, std::size_t panel) {
       __m512i wide[2 * Panels];
       for (std::size_t p = 0; p < 2 * Panels; ++p) {
         const std::uint8_t* half = w + p / 2 * job.panel_bytes + p % 2 * 32;
+        if constexpr (Rows <= kReadRows)
+          if (p % 2 == 0) _mm_prefetch(reinterpret_cast<const char*>(half + kAhead), _MM_HINT_T0);
         wide[p] = _mm512_cvtepi8_epi16(_mm256_load_si256(reinterpret_cast<const __m256i*>(half)));
       }
       for (std::size_t r = 0; r < Rows; ++r) {

@@ -130,6 +130,12 @@ void IntegerRows::choose(Isa isa) {
   if (weights_.fold && weights_.group == 0) fold_span_ = kFoldedGroups;
   planes_ = digits_of(rounding_);
   plane_stride_ = round_up(rounding_.in, kLineInputs);
+  if (planes_ <= 2)
+    for (const ChunkRounding& chunk : rounding_.chunks) {
+      std::vector<std::int16_t>& factors = factors_.emplace_back(rounding_.in, std::int16_t{1});
+      for (std::size_t k = 0; k < chunk.shift.size(); ++k)
+        factors[k] = static_cast<std::int16_t>(1 << chunk.shift[k]);
+    }
   if (weights_.stretch == 0 && rounding_.in <= kMostDigits)
     few_ = &best_kernel(kernels::gemm_i4_kernels(), isa);
 }
@@ -258,6 +264,28 @@ void IntegerRows::place_words(std::span<const std::int16_t> codes,
   }
 }
 
+// The same as below for at most two digits, in 16 bits and without branches: a row alone waits for
+// it. A sum of two digits is at most 127 * 257, so that 128 more still fit.
+std::uint32_t IntegerRows::place_two_digits(std::span<const std::int16_t> codes,
+                                            std::span<const std::int16_t> factors,
+                                            std::size_t begin, std::size_t end,
+                                            std::int8_t* row) const {
+  std::int32_t sum = 0;
+  const auto value = [&](std::size_t k) {
+    return static_cast<std::int16_t>(codes[k] * factors[k]);
+  };
+  for (std::size_t k = begin; k < end; ++k) {
+    sum += value(k);
+    row[k] = static_cast<std::int8_t>(value(k));
+  }
+  if (planes_ == 2) {
+    std::int8_t* upper = row + plane_stride_;
+    for (std::size_t k = begin; k < end; ++k)
+      upper[k] = static_cast<std::int8_t>((value(k) + 128) >> kDigitBits);
+  }
+  return static_cast<std::uint32_t>(sum);
+}
+
 void IntegerRows::place_digits(std::span<const std::int16_t> codes, std::size_t chunk,
                                std::int8_t* row, std::size_t group,
                                std::int32_t* corrections) const {
@@ -266,6 +294,11 @@ void IntegerRows::place_digits(std::span<const std::int16_t> codes, std::size_t 
   for (std::size_t begin = 0; begin < in; begin += group) {
     const std::size_t end = std::min(in, begin + group);
     std::uint32_t sum = 0;
+    if (!factors_.empty()) {
+      sum = place_two_digits(codes, factors_[chunk], begin, end, row);
+      *corrections++ = static_cast<std::int32_t>(sum * std::uint32_t{kernels::PanelsI4::kOffset});
+      continue;
+    }
     for (std::size_t k = begin; k < end; ++k) {
       std::int32_t rest = std::int32_t{codes[k]} * (1 << (shift.empty() ? 0 : shift[k]));
       sum += static_cast<std::uint32_t>(rest);
@@ -305,6 +338,7 @@ std::size_t IntegerRows::bytes() const {
              order.segments.size() * sizeof(kernels::Segment) +
              order.quads.size() * sizeof(kernels::UnpackQuad);
   for (const auto& powers : powers_) bytes += powers.size() * sizeof(std::int16_t);
+  for (const auto& factors : factors_) bytes += factors.size() * sizeof(std::int16_t);
   return bytes;
 }
 

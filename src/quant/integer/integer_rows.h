@@ -150,6 +150,10 @@ class IntegerRows {
   /// @param powers  [stride], or empty where codes come shifted
   void place_words(std::span<const std::int16_t> codes, std::span<const std::int16_t> powers,
                    std::int16_t* row) const;
+  /// Inputs [begin, end) where there are factors_. @return the sum of the shifted codes
+  std::uint32_t place_two_digits(std::span<const std::int16_t> codes,
+                                 std::span<const std::int16_t> factors, std::size_t begin,
+                                 std::size_t end, std::int8_t* row) const;
   /// @param corrections [groups]: 8 * sums of shifted codes
   void place_digits(std::span<const std::int16_t> codes, std::size_t chunk, std::int8_t* row,
                     std::size_t group, std::int32_t* corrections) const;
@@ -168,7 +172,9 @@ class IntegerRows {
   std::size_t plane_stride_ = 0;
   std::vector<CodeOrder> orders_;
   std::vector<std::vector<std::int16_t>>
-      powers_;              ///< [chunks], each [stride]: 2^shift in its plane, else 0
+      powers_;  ///< [chunks], each [stride]: 2^shift in its plane, else 0
+  std::vector<std::vector<std::int16_t>>
+      factors_;             ///< [chunks], each [in]: 2^shift, where two digits are enough
   std::size_t stride_ = 0;  ///< of the codes of many rows
 };
 

@@ -118,6 +118,8 @@ class LlmInt8 {
   static Rounded round(const Input& input, const Rows& x, ThreadPool& pool);
   static void matmul(const Input& input, const Packed& packed, const Rounded& rounded,
                      MatrixView<float> y, const Epilogue& epilogue, ThreadPool& pool);
+  /// The product of the outliers is added to the other one.
+  static bool forks_apart(const Input& input) { return input.outliers.empty(); }
   static std::string kernel(const Input& input, const Packed& packed);
   static std::size_t resident_bytes(const Input& input) {
     return input_bytes(input) + input.rows.bytes();

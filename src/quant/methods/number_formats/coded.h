@@ -151,6 +151,7 @@ class Coded {
   static Rounded round(const Input& input, const Rows& x, ThreadPool& pool);
   static void matmul(const Input& input, const Packed& packed, const Rounded& rounded,
                      MatrixView<float> y, const Epilogue& epilogue, ThreadPool& pool);
+  static bool forks_apart(const Input&) { return true; }
   static std::string kernel(const Input& input, const Packed& packed);
   static std::size_t resident_bytes(const Input& input) { return input_bytes(input); }
   static std::size_t resident_bytes(const Packed& packed) { return packed.floats.bytes(); }

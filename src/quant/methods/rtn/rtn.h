@@ -132,6 +132,7 @@ class Rtn {
   static SiteCounts counts(const Input& input, const Rows& x, const Rounded& rounded);
   static void matmul(const Input& input, const Packed& packed, const Rounded& rounded,
                      MatrixView<float> y, const Epilogue& epilogue, ThreadPool& pool);
+  static bool forks_apart(const Input&) { return true; }
   static std::string kernel(const Input& input, const Packed& packed);
   static std::size_t resident_bytes(const Input& input) {
     return input_bytes(input) + input.rows.bytes();
