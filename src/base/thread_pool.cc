@@ -109,9 +109,21 @@ void ThreadPool::for_each_part(std::size_t count, std::size_t unit,
 void ThreadPool::for_each_item(std::size_t count, FunctionRef<void(std::size_t)> body) {
   require(share_of_ == 0, "a share has no items of its own");
   std::atomic<std::size_t> next{0};
+  std::atomic<bool> failed{false};
+  std::mutex mutex;
+  std::size_t lowest = count;
+  std::exception_ptr failure;
   for_each_part(std::min(count, threads()), [&](std::size_t, std::size_t) {
-    for (std::size_t item = next++; item < count; item = next++) body(item);
+    for (std::size_t item = next++; item < count && !failed; item = next++) try {
+        body(item);
+      } catch (...) {
+        failed = true;
+        const std::lock_guard lock(mutex);
+        if (item < lowest) failure = std::current_exception();
+        lowest = std::min(lowest, item);
+      }
   });
+  if (failure) std::rethrow_exception(failure);
 }
 
 void ThreadPool::for_each_share(FunctionRef<void(ThreadPool&)> body) {

@@ -35,7 +35,8 @@ class ThreadPool {
                      FunctionRef<void(std::size_t, std::size_t)> body);
 
   /// Runs body(item) for all of [0, count), rising; whoever is free takes the next one. For items
-  /// that differ in length and whose results do not depend on who makes them.
+  /// that differ in length and whose results do not depend on who makes them. None is begun after
+  /// one has failed; of those that fail the lowest one's exception is thrown.
   void for_each_item(std::size_t count, FunctionRef<void(std::size_t)> body);
 
   /// Makes one fork of several: runs body(share) on all threads at once, and what they fork on

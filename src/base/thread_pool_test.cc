@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 namespace tender {
@@ -56,8 +57,13 @@ TEST(ThreadPoolTest, EveryItemIsTakenOnce) {
       pool.for_each_item(count, [&](std::size_t item) { ++visits[item]; });
       EXPECT_EQ(visits, std::vector<int>(count, 1)) << threads << " threads, " << count << " items";
     }
-    EXPECT_THROW(pool.for_each_item(9, [](std::size_t) { throw std::runtime_error("x"); }),
-                 std::runtime_error);
+    try {
+      pool.for_each_item(90,
+                         [](std::size_t item) { throw std::runtime_error(std::to_string(item)); });
+      FAIL() << "nothing was thrown";
+    } catch (const std::runtime_error& error) {
+      EXPECT_STREQ(error.what(), "0");
+    }
   }
 }
 

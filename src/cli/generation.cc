@@ -97,7 +97,8 @@ Generator::Generator(const std::string& path, const model::RunOptions& run, Cont
   const auto start = Clock::now();
   checkpoint_ = io::open_checkpoint(path);
   for (const std::string& note : checkpoint_->notes()) context.progress().note(note);
-  // Beside the weights: a third of the time that a small model takes to load.
+  // Beside the weights: a third of the time that a small model takes to load. Where both fail, it
+  // is the weights that are reported.
   auto tokenizer =
       std::async(std::launch::async, [&] { return text::open_tokenizer(*checkpoint_); });
   model::RunOptions options = run;

@@ -79,8 +79,8 @@ class Quantize : public Command {
         ->capture_default_str();
     app.add_option("--head-bits", head_bits_,
                    "Bits of the LM head: 8 (least memory to read for a token at next to no loss), "
-                   "4, or 0 to leave it float")
-        ->capture_default_str();
+                   "4, or 0 to leave it float (default: 8, or 0 where the method's products are in "
+                   "float)");
     app.add_flag("--replace-invalid", replace_invalid_, "Read bytes that are not UTF-8 as U+FFFD");
     app.add_flag("--restart", restart_,
                  "Start over; without it, a run that was interrupted goes on where it was");
@@ -129,7 +129,8 @@ class Quantize : public Command {
     request.recipe.method = method_;
     request.recipe.options = options_of(quant::method(method_)).dump();
     request.recipe.float_type = float_dtype(float_dtype_);
-    request.recipe.head_bits = head_bits_;
+    request.recipe.head_bits =
+        head_bits_ ? *head_bits_ : compress::head_bits_beside(method_, request.recipe.options);
     request.recipe.attention = attention();
     if (calibration_) request.calibration = *calibration_;
     if (load_calibration_) request.load_calibration = *load_calibration_;
@@ -231,7 +232,7 @@ class Quantize : public Command {
   std::optional<std::string> load_calibration_;
   compress::CalibrationWindows windows_;
   std::string float_dtype_ = "f16";
-  int head_bits_ = 8;
+  std::optional<int> head_bits_;
   bool replace_invalid_ = false;
   bool restart_ = false;
   bool force_ = false;

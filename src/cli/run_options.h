@@ -22,9 +22,8 @@ inline void declare_run_options(CLI::App& app, model::RunOptions& options,
            options.weights =
                name == "packed" ? model::BlockWeights::packed : model::BlockWeights::dequantized;
          },
-         "Of a GGUF file in Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K: packed, with rows of "
-         "8 "
-         "bits, or dequantized to float32 (default: dequantized for eval, else packed)" +
+         "Of a GGUF file in Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K: packed, with rows "
+         "of 8 bits, or dequantized to float32 (default: dequantized for eval, else packed)" +
              whose)
       ->check(CLI::IsMember({"packed", "dequantized"}));
 }

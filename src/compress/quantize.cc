@@ -403,6 +403,11 @@ void refuse_source(const std::filesystem::path& output, const io::Checkpoint& ch
   }
 }
 
+int head_bits_beside(const std::string& method, const std::string& options) {
+  const quant::MethodTraits traits = quant::method(method).traits(Json::parse(options));
+  return traits.inputs == quant::InputRounding::none || traits.float_product ? 0 : 8;
+}
+
 void validate(const QuantizeRequest& request) {
   const quant::MethodEntry& method = quant::method(request.recipe.method);
   const Json options = method.resolve(Json::parse(request.recipe.options));

@@ -28,6 +28,11 @@ struct Recipe {
   int head_bits = 0;
 };
 
+/// Recipe::head_bits where nothing else is asked for: 8 beside a method whose rows are codes of an
+/// integer product; 0 beside rows that stay float or are multiplied in it.
+/// @param options  JSON  @throws Error invalid_argument (METHOD_UNKNOWN, OPTION_…)
+int head_bits_beside(const std::string& method, const std::string& options);
+
 struct QuantizeRequest {
   std::filesystem::path output;
   Overwrite overwrite = Overwrite::refuse;

@@ -127,8 +127,7 @@ std::unique_ptr<io::Checkpoint> synthetic_checkpoint(std::string_view name, DTyp
     refuse("--synthetic", name, names);
   }
   const quant::BlockType* blocks = quant::find_block_type(type);
-  if (type != DType::f16 &&
-      (blocks == nullptr || blocks->form == kernels::BlockScales::superblocks))
+  if (type != DType::f16 && (blocks == nullptr || !quant::is_written(*blocks)))
     refuse("--weight-type", to_string(type), "F16, Q8_0, Q4_0, Q4_1");
   const std::string config = config_of(*shape);
   const model::ModelSpec spec = model::read_spec(ConfigOnly(config));

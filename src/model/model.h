@@ -119,7 +119,7 @@ std::size_t cache_bytes_per_token(const ModelInfo& info, const std::optional<Att
 /// Q5_1, Q4_K to Q6_K).
 enum class BlockWeights : std::uint8_t {
   dequantized,  ///< float32, as the definition of the format has them
-  packed,       ///< multiplied as they are stored, with rows in 8 bits and blocks of 32
+  packed,       ///< multiplied without float32 between, rows in 8 bits and blocks of 32
 };
 
 /// Names of the tensors that are the weights of a site or of the head.

@@ -80,7 +80,7 @@ struct BlockLlama {
       return bytes;
     }
     const quant::BlockType& block = *quant::find_block_type(type.type);
-    if (&block >= quant::written_block_types().data() + quant::written_block_types().size()) {
+    if (!quant::is_written(block)) {
       for (char& byte : bytes) byte = static_cast<char>(rng.below(256));
       // codes of 5 bits have no other scale beside d (and m)
       const bool super = block.width != 32, last = type.type == DType::q6_k;

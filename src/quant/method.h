@@ -24,6 +24,7 @@ struct MethodTraits {
   double activation_bits = 0;  ///< nominal; 32 where rows stay float32
   /// Codes of rows are evenly spaced, and none that calibration saw is clipped.
   bool even_steps = true;
+  bool float_product = false;  ///< rows are rounded, but what they are multiplied in is float32
 };
 
 /// A quantization method: a value that holds its options; its verbs are functions on its own types.
@@ -84,7 +85,8 @@ concept Method = std::default_initializable<M> &&
   { M::prepare(input, own_packed, isa) } -> std::same_as<void>;
   { M::round(input, x, pool) } -> std::same_as<typename M::Rounded>;
   { M::matmul(input, packed, rounded, y, epilogue, pool) } -> std::same_as<void>;
-  // whether no fork of matmul() reads what another of its forks has written
+  // whether no fork of matmul() reads what another of its forks has written, in y or elsewhere:
+  // then every thread may call it on a share of a pool
   { M::forks_apart(input) } -> std::same_as<bool>;
   { M::kernel(input, packed) } -> std::convertible_to<std::string>;
   { M::resident_bytes(input) } -> std::same_as<std::size_t>;   // memory after prepare()

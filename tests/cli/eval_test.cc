@@ -136,7 +136,11 @@ TEST_F(EvalCommandTest, BenchRunsPublishedShapesWithRandomWeights) {
   EXPECT_EQ(json["model"]["parameters"], 134515008);
   EXPECT_EQ(json["weights"], "packed");
   EXPECT_EQ(json["method"], "gguf");
-  EXPECT_EQ(bench("Q4_K").exit_code, 2);
+  for (const char* read_only : {"Q4_K", "Q5_0", "Q5_1", "Q6_K"}) {
+    const Finished refused = bench(read_only);
+    EXPECT_EQ(refused.exit_code, 2);
+    EXPECT_EQ(Json::parse(refused.out)["error"]["code"], "SYNTHETIC") << read_only;
+  }
   EXPECT_EQ(bench("none").exit_code, 2);
   expect(run_tender({"bench", "--synthetic", "gpt-9"}), 2, "SYNTHETIC");
   expect(run_tender({"bench", "--synthetic", "llama-1b", "--weight-type", "q4_0"}), 2, "SYNTHETIC");

@@ -86,6 +86,23 @@ TEST_F(QuantizeCommandTest, CalibrationsAreMergedShownAndLoaded) {
   EXPECT_EQ(run_tender({"inspect", file("1"), "--verify"}).exit_code, 2);
 }
 
+TEST_F(QuantizeCommandTest, TheHeadHasEightBitsBesideIntegerProducts) {
+  const auto has_head = [&](std::vector<std::string> more) {
+    more.insert(more.end(),
+                {"--calibration", text(), "--samples", "2", "--seqlen", "32", "--force"});
+    EXPECT_EQ(run_tender(quantize(more)).exit_code, 0);
+    const Json config = Json::parse(read_text(out() + "/config.json"));
+    return config["quantization_config"]["layers"].contains("lm_head");
+  };
+  EXPECT_TRUE(has_head({"--method", "tender"}));
+  EXPECT_TRUE(has_head({"--method", "gguf"}));
+  EXPECT_FALSE(has_head({"--method", "tender", "--head-bits", "0"}));
+  EXPECT_FALSE(has_head({"--method", "rtn", "--activation-granularity", "none"}));
+  EXPECT_FALSE(has_head({"--method", "rtn", "--activation-granularity", "channel"}));
+  EXPECT_FALSE(has_head({"--method", "ant"}));
+  EXPECT_TRUE(has_head({"--method", "ant", "--head-bits", "8"}));
+}
+
 TEST_F(QuantizeCommandTest, EndsWithSizesBeforeAndAfterAndWithAllKeys) {
   const std::vector<std::string> common = {"--method",          "tender", "--weight-bits", "8",
                                            "--activation-bits", "8",      "--calibration", text(),

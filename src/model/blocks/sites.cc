@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/contracts.h"
 #include "quant/registry.h"
 
 namespace tender::model {
@@ -34,12 +35,14 @@ LoadedSite load_site(const SiteSpec& site, const WeightReader& weights, Isa isa)
 
 std::vector<LoadedSite> load_sites(const ModelSpec& spec, const WeightReader& weights,
                                    const Loading& loading, FunctionRef<void()> beside) {
-  constexpr std::size_t kAtOnce = 16;  // between two words about progress
+  const std::size_t threads = loading.pool == nullptr ? 1 : loading.pool->threads();
+  const std::size_t at_once = std::max<std::size_t>(16, 4 * threads);  // between words of progress
   const std::size_t count = spec.sites.size();
+  require(count > 0, "a model has sites");
   std::vector<LoadedSite> loaded(count);
-  for (std::size_t first = 0; first < count; first += kAtOnce) {
+  for (std::size_t first = 0; first < count; first += at_once) {
     const std::size_t more = first == 0 ? 1 : 0;  // in the first round an item before the sites
-    const std::size_t some = std::min(kAtOnce, count - first);
+    const std::size_t some = std::min(at_once, count - first);
     const auto load = [&](std::size_t item) {
       if (item < more) return beside();
       const std::size_t s = first + item - more;

@@ -211,6 +211,9 @@ void round_block(const BlockType& type, std::span<const float> w, std::uint8_t* 
 
 std::span<const BlockType> block_types() { return kTypes; }
 std::span<const BlockType> written_block_types() { return block_types().first(kWritten); }
+bool is_written(const BlockType& type) {
+  return type.bits == type.stored_bits && type.width == kBlock;
+}
 
 const BlockType* find_block_type(DType type) {
   const auto found = std::ranges::find(kTypes, std::optional(type), &BlockType::file);
@@ -237,6 +240,14 @@ BlockMatrix::BlockMatrix(const BlockType& type, LinearShape shape,
   require(rows_.size() == shape.out, "a matrix has all its rows");
 }
 
+std::vector<std::byte> BlockMatrix::bytes() const {
+  if (rows_.empty()) return own_;
+  std::vector<std::byte> all;
+  all.reserve(shape_.out * block_row_bytes(*type_, shape_.in));
+  for (std::size_t n = 0; n < shape_.out; ++n) all.insert(all.end(), row(n).begin(), row(n).end());
+  return all;
+}
+
 bool operator==(const BlockMatrix& a, const BlockMatrix& b) {
   if (a.type_ != b.type_ || a.shape_ != b.shape_) return false;
   for (std::size_t n = 0; n < a.shape_.out; ++n)
@@ -259,7 +270,7 @@ void read_block_row(const BlockType& type, std::span<const std::byte> bytes, std
 }
 
 void write_block_row(const BlockType& type, const BlockRow& row, std::span<std::byte> bytes) {
-  require(type.bits == type.stored_bits && blocks_of(type) == 1, "a type that is made");
+  require(is_written(type), "a type that is made");
   require(bytes.size() == block_row_bytes(type, row.codes.size()), "a row has all of its blocks");
   auto* to = reinterpret_cast<std::uint8_t*>(bytes.data());
   for (std::size_t b = 0; b < row.scales.size(); ++b, to += type.bytes) {
@@ -313,7 +324,7 @@ std::uint8_t nearest_block_code(const BlockType& type, const BlockScale& scale, 
 BlockRow round_to_blocks(const BlockType& type, std::span<const float> w) {
   require(type.form == BlockScales::halves || type.form == BlockScales::halves_and_minima,
           "a type whose scales are ggml's to choose");
-  require(type.bits == type.stored_bits, "a type that is made");
+  require(is_written(type), "a type that is made");
   BlockRow row{std::vector<std::uint8_t>(w.size()),
                std::vector<BlockScale>((w.size() + kBlock - 1) / kBlock)};
   for (std::size_t b = 0; b < row.scales.size(); ++b)

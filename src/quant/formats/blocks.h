@@ -7,14 +7,15 @@
 #include <string_view>
 #include <vector>
 
+#include "base/contracts.h"
 #include "kernels/gemm_blocks/gemm_blocks.h"
 #include "tensor/rows.h"
 #include "tensor/tensor_source.h"
 
 namespace tender::quant {
 
-/// A type whose blocks of 32 weights are multiplied as they are stored: one of GGUF
-/// (checkpoints.md 6.3), or one of our own with float32 scales.
+/// A type whose blocks of 32 weights are multiplied as they are stored, or with codes of five and
+/// six bits as bytes: one of GGUF (checkpoints.md 6.3), or one of our own with float32 scales.
 ///
 ///     symmetric-8   0 scale float32, 4 signed codes of 8 bits, above -128
 ///     symmetric-4   0 scale float32, 4 codes + 8 in nibbles, placed as in Q4_0; codes above -8
@@ -34,6 +35,7 @@ struct BlockType {
 /// Q5_0, Q5_1, Q4_K, Q5_K, Q6_K.
 std::span<const BlockType> block_types();
 std::span<const BlockType> written_block_types();
+bool is_written(const BlockType& type);
 /// Null for a type of other blocks, or of none.
 const BlockType* find_block_type(DType type);
 /// By BlockType::id; null if there is none.
@@ -55,11 +57,14 @@ class BlockMatrix {
   const BlockType& type() const { return *type_; }
   LinearShape shape() const { return shape_; }
   std::span<const std::byte> row(std::size_t output) const {
+    require(!own_.empty() || !rows_.empty(), "the rows are still there");
     const std::size_t each = block_row_bytes(*type_, shape_.in);
     return {rows_.empty() ? own_.data() + output * each : rows_[output], each};
   }
   /// Gives the rows back; type and shape stay.
   void forget_rows() { own_ = {}, rows_ = {}; }
+  /// All rows together; copied where they are somebody else's.
+  std::vector<std::byte> bytes() const;
   friend bool operator==(const BlockMatrix& a, const BlockMatrix& b);
 
  private:

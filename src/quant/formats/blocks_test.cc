@@ -11,6 +11,7 @@
 #include "base/half.h"
 #include "base/rng.h"
 #include "io/checkpoint.h"
+#include "quant/methods/gguf/gguf.h"
 
 namespace tender::quant {
 namespace {
@@ -43,6 +44,31 @@ TEST(Blocks, AnyBytesGiveTheWeightsThatFilesAreReadAs) {
           ASSERT_EQ(found[k], expected[k]) << type.name << " " << k;
       }
     }
+}
+
+TEST(Blocks, TheFirstTypesAreThoseThatAreMade) {
+  EXPECT_EQ(written_block_types().size(), kGgufTypes.size());
+  for (const BlockType& type : block_types())
+    EXPECT_EQ(is_written(type), &type - block_types().data() <
+                                    static_cast<std::ptrdiff_t>(written_block_types().size()))
+        << type.name;
+}
+
+// Every float16 that is a number, through panels and back.
+TEST(Blocks, PanelsKeepEveryScale) {
+  kernels::PanelsBlocks panels({1, 32}, 4, 8, kernels::BlockScales::halves);
+  const std::vector<std::uint8_t> codes(32, 9);
+  std::vector<float> w(32);
+  for (std::uint32_t bits = 0; bits < 0x10000U; ++bits) {
+    const float scale = half_to_float(static_cast<std::uint16_t>(bits));
+    const std::vector<kernels::BlockScale> scales = {{scale, 0, 1, 0}};
+    panels.put(0, codes, scales);
+    panels.take(0, w);
+    if (std::isnan(scale))
+      ASSERT_TRUE(std::isnan(w[5])) << bits;
+    else
+      ASSERT_EQ(w[5], scale) << bits;
+  }
 }
 
 TEST(Blocks, RowsAreReadAsTheyWereWritten) {

@@ -130,14 +130,14 @@ void IntegerRows::choose(Isa isa) {
   if (weights_.fold && weights_.group == 0) fold_span_ = kFoldedGroups;
   planes_ = digits_of(rounding_);
   plane_stride_ = round_up(rounding_.in, kLineInputs);
-  if (planes_ <= 2)
+  if (weights_.stretch == 0 && rounding_.in <= kMostDigits)
+    few_ = &best_kernel(kernels::gemm_i4_kernels(), isa);
+  if (planes_ <= 2 && (few_ != nullptr || form_ == Form::digits))
     for (const ChunkRounding& chunk : rounding_.chunks) {
       std::vector<std::int16_t>& factors = factors_.emplace_back(rounding_.in, std::int16_t{1});
       for (std::size_t k = 0; k < chunk.shift.size(); ++k)
         factors[k] = static_cast<std::int16_t>(1 << chunk.shift[k]);
     }
-  if (weights_.stretch == 0 && rounding_.in <= kMostDigits)
-    few_ = &best_kernel(kernels::gemm_i4_kernels(), isa);
 }
 
 void IntegerRows::order_by_group(const ChunkRounding& chunk) {
@@ -270,12 +270,12 @@ std::uint32_t IntegerRows::place_two_digits(std::span<const std::int16_t> codes,
                                             std::span<const std::int16_t> factors,
                                             std::size_t begin, std::size_t end,
                                             std::int8_t* row) const {
-  std::int32_t sum = 0;
+  std::uint32_t sum = 0;
   const auto value = [&](std::size_t k) {
     return static_cast<std::int16_t>(codes[k] * factors[k]);
   };
   for (std::size_t k = begin; k < end; ++k) {
-    sum += value(k);
+    sum += static_cast<std::uint32_t>(value(k));
     row[k] = static_cast<std::int8_t>(value(k));
   }
   if (planes_ == 2) {
@@ -283,7 +283,7 @@ std::uint32_t IntegerRows::place_two_digits(std::span<const std::int16_t> codes,
     for (std::size_t k = begin; k < end; ++k)
       upper[k] = static_cast<std::int8_t>((value(k) + 128) >> kDigitBits);
   }
-  return static_cast<std::uint32_t>(sum);
+  return sum;
 }
 
 void IntegerRows::place_digits(std::span<const std::int16_t> codes, std::size_t chunk,

@@ -150,7 +150,8 @@ class IntegerRows {
   /// @param powers  [stride], or empty where codes come shifted
   void place_words(std::span<const std::int16_t> codes, std::span<const std::int16_t> powers,
                    std::int16_t* row) const;
-  /// Inputs [begin, end) where there are factors_. @return the sum of the shifted codes
+  /// Inputs [begin, end) where there are factors_. @return the sum of the shifted codes,
+  /// modulo 2^32
   std::uint32_t place_two_digits(std::span<const std::int16_t> codes,
                                  std::span<const std::int16_t> factors, std::size_t begin,
                                  std::size_t end, std::int8_t* row) const;

@@ -180,10 +180,8 @@ void Gguf::save(const Packed& packed, PartSink& sink) {
   const auto [out, in] = weights.shape();
   const std::array<std::int32_t, 2> type = {weights.type().id, static_cast<std::int32_t>(in)};
   sink.put<std::int32_t>(part_of(kName, "type"), DType::i32, {type.size()}, type);
-  std::vector<std::byte> bytes;
-  for (std::size_t n = 0; n < out; ++n)
-    bytes.insert(bytes.end(), weights.row(n).begin(), weights.row(n).end());
-  sink.put(part_of(kName, "blocks"), DType::u8, {out, block_row_bytes(weights.type(), in)}, bytes);
+  sink.put(part_of(kName, "blocks"), DType::u8, {out, block_row_bytes(weights.type(), in)},
+           weights.bytes());
 }
 
 GgufPacked Gguf::load(const Input& input, const PartSource& source) {

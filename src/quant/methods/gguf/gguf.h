@@ -77,7 +77,8 @@ struct GgufRounded {
   MatrixView<const float> rows;
 };
 
-/// The block types of GGUF, multiplied as they are stored with rows in blocks of 32.
+/// The block types of GGUF, multiplied as they are stored (codes of five and six bits as bytes)
+/// with rows in blocks of 32.
 class Gguf {
  public:
   static constexpr std::string_view kName = "gguf";

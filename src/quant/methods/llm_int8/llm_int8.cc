@@ -280,7 +280,7 @@ LlmInt8Rounded LlmInt8::round(const Input& input, const Rows& x, ThreadPool& poo
 // The integer product first, then the float one is added as the residual that it is.
 void LlmInt8::matmul(const Input& input, const Packed& packed, const Rounded& rounded,
                      MatrixView<float> y, const Epilogue& epilogue, ThreadPool& pool) {
-  if (input.outliers.empty())
+  if (forks_apart(input))
     return packed.integers.matmul(input.rows, rounded.codes, y, epilogue, pool);
   packed.integers.matmul(input.rows, rounded.codes, y, {}, pool);
   Matrix thin(y.rows(), y.cols());

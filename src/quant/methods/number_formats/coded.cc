@@ -151,7 +151,8 @@ MethodTraits Coded<Family>::traits() const {
           .idempotent = false,
           .weight_bits = static_cast<double>(options_.weight_bits),
           .activation_bits = rounds ? static_cast<double>(options_.activation_bits) : kNotRounded,
-          .even_steps = false};
+          .even_steps = false,
+          .float_product = true};
 }
 
 template <class Family>

@@ -103,7 +103,8 @@ MethodTraits Rtn::traits() const {
           .weight_bits = static_cast<double>(options_.weight_bits),
           .activation_bits = granularity == ActivationGranularity::none
                                  ? kNotRounded
-                                 : static_cast<double>(options_.activation_bits)};
+                                 : static_cast<double>(options_.activation_bits),
+          .float_product = granularity == ActivationGranularity::channel};
 }
 
 RtnInput Rtn::input(const Calibration& seen, std::span<const MatrixView<const float>>) const {

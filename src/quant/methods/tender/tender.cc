@@ -292,7 +292,7 @@ SiteCounts Tender::counts(const Input& input, const Rows& x, const Rounded& roun
 
 void Tender::matmul(const Input& input, const Packed& packed, const Rounded& rounded,
                     MatrixView<float> y, const Epilogue& epilogue, ThreadPool& pool) {
-  if (!input.dynamic_bias && !input.compat)
+  if (forks_apart(input))
     return packed.integers.matmul(input.rows, rounded.codes, y, epilogue, pool);
   if (input.compat)
     kernels::gemm_f32(*input.floats, rounded.values.view(), packed.floats, {}, y, pool);
