@@ -114,7 +114,11 @@ void ThreadPool::for_each_item(std::size_t count, FunctionRef<void(std::size_t)>
   std::size_t lowest = count;
   std::exception_ptr failure;
   for_each_part(std::min(count, threads()), [&](std::size_t, std::size_t) {
-    for (std::size_t item = next++; item < count && !failed; item = next++) try {
+    // An item that was taken is run: all below one that fails were, so the lowest is always found.
+    while (!failed) {
+      const std::size_t item = next++;
+      if (item >= count) return;
+      try {
         body(item);
       } catch (...) {
         failed = true;
@@ -122,6 +126,7 @@ void ThreadPool::for_each_item(std::size_t count, FunctionRef<void(std::size_t)>
         if (item < lowest) failure = std::current_exception();
         lowest = std::min(lowest, item);
       }
+    }
   });
   if (failure) std::rethrow_exception(failure);
 }
