@@ -119,16 +119,7 @@ class Bench : public Command {
            {.code = "USAGE", .hint = "tender bench MODEL, or tender bench --synthetic llama-1b"},
            "a model or --synthetic is needed");
     if (synthetic_.empty()) return io::open_checkpoint(model_);
-    const auto types = all_dtypes();
-    const auto type = std::ranges::find(types, weight_type_, &DTypeTraits::name);
-    if (type == types.end())
-      fail(ErrorKind::invalid_argument,
-           {.code = "SYNTHETIC",
-            .item = "--weight-type",
-            .found = weight_type_,
-            .expected = "F16, Q8_0, Q4_0, Q4_1"},
-           "--weight-type {}: expected one of F16, Q8_0, Q4_0, Q4_1", quote(weight_type_));
-    return compress::synthetic_checkpoint(synthetic_, type->type, options_.seed);
+    return compress::synthetic_checkpoint(synthetic_, weight_type_, options_.seed);
   }
   std::string name_of_model(const io::Checkpoint& checkpoint) const {
     return synthetic_.empty() ? compress::source_name(checkpoint)

@@ -117,7 +117,8 @@ std::vector<std::string_view> synthetic_shapes() {
   return names;
 }
 
-std::unique_ptr<io::Checkpoint> synthetic_checkpoint(std::string_view name, DType type,
+std::unique_ptr<io::Checkpoint> synthetic_checkpoint(std::string_view name,
+                                                     std::string_view weight_type,
                                                      std::uint64_t seed) {
   const auto shape = std::ranges::find(kShapes, name, &SyntheticShape::name);
   if (shape == kShapes.end()) {
@@ -126,9 +127,13 @@ std::unique_ptr<io::Checkpoint> synthetic_checkpoint(std::string_view name, DTyp
       names += (names.empty() ? "" : ", ") + std::string(each.name);
     refuse("--synthetic", name, names);
   }
-  const quant::BlockType* blocks = quant::find_block_type(type);
-  if (type != DType::f16 && (blocks == nullptr || !quant::is_written(*blocks)))
-    refuse("--weight-type", to_string(type), "F16, Q8_0, Q4_0, Q4_1");
+  const auto types = all_dtypes();
+  const auto found = std::ranges::find(types, weight_type, &DTypeTraits::name);
+  const quant::BlockType* blocks =
+      found == types.end() ? nullptr : quant::find_block_type(found->type);
+  if (weight_type != to_string(DType::f16) && (blocks == nullptr || !quant::is_written(*blocks)))
+    refuse("--weight-type", weight_type, "F16, Q8_0, Q4_0, Q4_1");
+  const DType type = found->type;
   const std::string config = config_of(*shape);
   const model::ModelSpec spec = model::read_spec(ConfigOnly(config));
   std::vector<io::TensorToWrite> tensors;

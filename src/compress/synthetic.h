@@ -16,9 +16,9 @@ std::vector<std::string_view> synthetic_shapes();
 /// A model of a published shape whose weights are random, in memory: for speed, where what a model
 /// says does not matter. Norms are 1; matrices are of one type, with scales that keep rows of a
 /// size.
-/// @param type  F16, or one of quant/formats/blocks.h that has no superblocks
+/// @param type  by its name: F16, or one of GGUF that quant/formats/blocks.h can make
 /// @throws Error invalid_argument (SYNTHETIC) for a shape or type that there is not
-std::unique_ptr<io::Checkpoint> synthetic_checkpoint(std::string_view shape, DType type,
+std::unique_ptr<io::Checkpoint> synthetic_checkpoint(std::string_view shape, std::string_view type,
                                                      std::uint64_t seed);
 
 }  // namespace tender::compress
