@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "kernels/compress_codes/compress_codes.h"
 #include "kernels/gemm_i4/gemm_i4.h"
 #include "kernels/gemm_i8/gemm_i8.h"
 #include "kernels/hadamard/hadamard.h"
@@ -120,6 +121,7 @@ std::vector<KernelChoice> kernel_choices(Isa detected, Isa allowed) {
   describe_kernels("gemm_blocks", kernels::gemm_blocks_kernels(), detected, allowed, choices);
   describe_kernels("round_blocks", kernels::round_blocks_kernels(), detected, allowed, choices);
   describe_kernels("round_rows", kernels::round_rows_kernels(), detected, allowed, choices);
+  describe_kernels("compress_codes", kernels::compress_codes_kernels(), detected, allowed, choices);
   describe_kernels("hadamard", kernels::hadamard_kernels(), detected, allowed, choices);
   return choices;
 }

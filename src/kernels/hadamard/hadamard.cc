@@ -43,7 +43,7 @@ void rotate_blocks(const HadamardJob& job, T scale, const T* x, T* t, T* y) {
       T* sum = y + at + b * job.power;
       std::copy_n(t, job.power, sum);
       for (std::size_t a = 1; a < job.order; ++a) {
-        const T sign = static_cast<T>(job.mix[b * job.order + a]);
+        const T sign = static_cast<T>(job.mix[a * job.order + b]);
         for (std::size_t j = 0; j < job.power; ++j) sum[j] += sign * t[a * job.power + j];
       }
       for (std::size_t j = 0; j < job.power; ++j) sum[j] *= scale;
@@ -150,9 +150,7 @@ Hadamard::Hadamard(std::size_t width, std::size_t order, std::size_t power, std:
   const auto matrix = paley_matrix(order);
   require(!matrix.empty() && is_power_of_two(power) && width % (order * power) == 0,
           "blocks of a rotation make up its width");
-  mix_.resize(matrix.size());
-  for (std::size_t a = 0; a < order; ++a)
-    for (std::size_t b = 0; b < order; ++b) mix_[b * order + a] = matrix[a * order + b];
+  mix_ = matrix;
 }
 
 HadamardJob Hadamard::job() const {
@@ -178,7 +176,7 @@ void Hadamard::rotate_back(std::span<const double> x, std::span<double> y) const
     for (std::size_t b = 0; b < order_; ++b)
       for (std::size_t a = 0; a < order_; ++a)
         for (std::size_t j = 0; j < power_; ++j)
-          t[a * power_ + j] += static_cast<double>(mix_[b * order_ + a]) * x[at + b * power_ + j];
+          t[a * power_ + j] += static_cast<double>(mix_[a * order_ + b]) * x[at + b * power_ + j];
     for (std::size_t a = 0; a < order_; ++a) butterflies(t + a * power_, power_);
     for (std::size_t i = 0; i < size; ++i) t[i] *= static_cast<double>(signs_[at + i]) * scale;
   }

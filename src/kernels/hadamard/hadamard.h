@@ -16,7 +16,7 @@ struct HadamardJob {
   std::size_t order = 1;         ///< 1, or a multiple of 4
   std::size_t power = 1;         ///< a power of two
   const float* signs = nullptr;  ///< [width], 1 or -1
-  const float* mix = nullptr;    ///< [order, order], M[a][b] at b * order + a; 1 or -1, M[0][b] = 1
+  const float* mix = nullptr;    ///< [order, order], M[a][b] at a * order + b; 1 or -1, M[0][b] = 1
   float scale = 1;               ///< 1 / sqrt(order * power)
 };
 

@@ -21,7 +21,11 @@ inline F16 butterflies_of(F16 a) {
 }  // namespace
 }  // namespace tender::kernels
 
+// The tile is written against the lanes above.
+// clang-format off
+#include "kernels/lanes/tile_body.h"
 #include "kernels/hadamard/hadamard_body.h"
+// clang-format on
 
 namespace tender::kernels::isa {
 void rotate_row_avx2(const HadamardJob& job, const float* x, float* t, float* y) {

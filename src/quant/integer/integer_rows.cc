@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::size_t kQuad = kernels::PanelsI8::kQuad;
 constexpr std::size_t kLineInputs = kernels::PanelsI4::kLineInputs;
+constexpr std::uint32_t kWordChannels = kernels::kChannelsOfWord;
 constexpr std::uint32_t kDigitBits = 8;
 // |w| * 2^4 of a 4-bit code is 128 at most, and -128 is a byte.
 constexpr std::uint32_t kFoldedGroups = 5;
@@ -91,7 +92,10 @@ std::uint32_t best_window(const ChunkRounding& chunk, std::uint32_t span) {
 }  // namespace
 
 IntegerRows::IntegerRows(RowRounding rounding, Isa isa, WeightLayout weights)
-    : rounding_(std::move(rounding)), weights_(weights), round_(&kernels::best_round_rows(isa)) {
+    : rounding_(std::move(rounding)),
+      weights_(weights),
+      round_(&kernels::best_round_rows(isa)),
+      compress_(&kernels::best_compress_codes(isa)) {
   require(!rounding_.chunks.empty() && rounding_.in > 0, "rows are rounded by at least one chunk");
   require(rounding_.chunk_groups > 0 || unit_is_used(rounding_),
           "some channel of a chunk has the smallest step");
@@ -109,9 +113,11 @@ IntegerRows::IntegerRows(RowRounding rounding, Isa isa, WeightLayout weights)
   } else {
     for (const ChunkRounding& chunk : rounding_.chunks) order_by_group(chunk);
   }
-  for (CodeOrder& order : orders_)
+  for (CodeOrder& order : orders_) {
+    if (form_ == Form::groups) note_channels(order);
     if (packed_)
       order.quads = kernels::plan_unpacking(rounding_.in, order.slots, order.folds, weights_.group);
+  }
 }
 
 void IntegerRows::choose(Isa isa) {
@@ -232,19 +238,34 @@ void IntegerRows::order_digits() {
   stride_ = planes_ * plane_stride_;
 }
 
-std::uint32_t IntegerRows::place_bytes(const CodeOrder& order, std::span<const std::int16_t> codes,
-                                       std::uint8_t* row) const {
-  std::uint32_t sum = 0;
+// Every order of bytes takes the channels of a segment as they rise.
+void IntegerRows::note_channels(CodeOrder& order) const {
   for (const kernels::Segment& segment : order.segments) {
     const std::uint32_t* slot = order.slots.data() + std::size_t{segment.panel} * kQuad;
-    std::uint8_t* at = row + std::size_t{segment.codes} * kQuad;
-    std::uint32_t part = 0;
-    for (std::size_t s = 0; s < segment.quads * kQuad; ++s) {
-      const std::int16_t code = codes[slot[s]];
-      at[s] = static_cast<std::uint8_t>(code);
-      part += static_cast<std::uint32_t>(code);
-    }
-    sum = (sum << segment.shift) + part;
+    const std::uint32_t* end = slot + std::size_t{segment.quads} * kQuad;
+    while (end[-1] == rounding_.in) --end;
+    const std::uint32_t first = slot[0] / kWordChannels;
+    const std::size_t at = order.channels.size();
+    order.sets.push_back({first, end[-1] / kWordChannels - first + 1});
+    order.channels.resize(at + order.sets.back().words, 0);
+    for (; slot < end; ++slot)
+      order.channels[at + *slot / kWordChannels - first] |= std::uint64_t{1}
+                                                            << (*slot % kWordChannels);
+  }
+}
+
+std::uint32_t IntegerRows::place_bytes(const CodeOrder& order, std::span<const std::int16_t> codes,
+                                       std::uint8_t* row) const {
+  const ChannelSet* set = order.sets.data();
+  const std::uint64_t* channels = order.channels.data();
+  std::uint32_t sum = 0;
+  for (const kernels::Segment& segment : order.segments) {
+    const std::size_t begin = std::size_t{segment.codes} * kQuad;
+    const std::int32_t part =
+        compress_->compress(codes.data() + std::size_t{set->first_word} * kWordChannels, channels,
+                            set->words, row + begin, stride_ - begin);
+    sum = (sum << segment.shift) + static_cast<std::uint32_t>(part);
+    channels += set++->words;
   }
   return sum;
 }
@@ -336,6 +357,8 @@ std::size_t IntegerRows::bytes() const {
   for (const CodeOrder& order : orders_)
     bytes += order.slots.size() * sizeof(std::uint32_t) + order.folds.size() +
              order.segments.size() * sizeof(kernels::Segment) +
+             order.sets.size() * sizeof(ChannelSet) +
+             order.channels.size() * sizeof(std::uint64_t) +
              order.quads.size() * sizeof(kernels::UnpackQuad);
   for (const auto& powers : powers_) bytes += powers.size() * sizeof(std::int16_t);
   for (const auto& factors : factors_) bytes += factors.size() * sizeof(std::int16_t);
@@ -432,7 +455,8 @@ IntegerCodes IntegerRows::round(const Rows& x, ThreadPool& pool) const {
   std::atomic<std::uint64_t> clipped{0};
   pool.for_each_part(rows, [&](std::size_t begin, std::size_t end) {
     std::vector<float> u(rounding_.in);
-    std::vector<std::int16_t> codes(round_up(rounding_.in + 1, kQuad));  // what pads read is 0
+    // What pads read is 0.
+    std::vector<std::int16_t> codes(round_up(rounding_.in + 1, kWordChannels));
     for (std::size_t m = begin; m < end; ++m) {
       const RoundedRow row =
           round_row(rounding_, *round_, x.values.row(m), x.positions[m], u, codes);

@@ -6,6 +6,7 @@
 
 #include "base/cpu.h"
 #include "base/thread_pool.h"
+#include "kernels/compress_codes/compress_codes.h"
 #include "kernels/gemm_i4/gemm_i4.h"
 #include "kernels/gemm_i8/gemm_i8.h"
 #include "kernels/round_rows/round_rows.h"
@@ -34,11 +35,19 @@ struct WeightLayout {
                                     ///< where a code is one digit
 };
 
+/// The channels of a segment: bits in `words` words from channel `first_word` * 64 on.
+struct ChannelSet {
+  std::uint32_t first_word = 0;
+  std::uint32_t words = 0;
+};
+
 /// In which order channels meet weights in a product of many rows.
 struct CodeOrder {
   std::vector<std::uint32_t> slots;  ///< the channel of each slot of a panel, `in` for none
   std::vector<std::uint8_t> folds;   ///< [slots], by how much its weights are shifted; or none
   std::vector<kernels::Segment> segments;  ///< of codes and panel
+  std::vector<ChannelSet> sets;            ///< [segments], for codes that are bytes; or none
+  std::vector<std::uint64_t> channels;     ///< of all sets (kernels::CompressCodesFn)
   std::vector<kernels::UnpackQuad> quads;  ///< how packed panels get there; empty for 8-bit ones
 };
 
@@ -144,6 +153,8 @@ class IntegerRows {
   /// Writes one row of codes and its corrections.
   void place(std::span<const std::int16_t> codes, std::size_t chunk, std::uint8_t* row, bool few,
              std::int32_t* corrections) const;
+  void note_channels(CodeOrder& order) const;
+  /// @param codes  [in rounded up to 64]
   /// @return the sum of the codes, shifts included, modulo 2^32
   std::uint32_t place_bytes(const CodeOrder& order, std::span<const std::int16_t> codes,
                             std::uint8_t* row) const;
@@ -165,6 +176,7 @@ class IntegerRows {
   const kernels::GemmI4Kernel* few_ = nullptr;
   const kernels::UnpackI4Kernel* unpack_ = nullptr;
   const kernels::RoundRowsKernel* round_ = nullptr;
+  const kernels::CompressCodesKernel* compress_ = nullptr;
   Form form_ = Form::groups;
   bool packed_ = false;
   bool shifted_ = false;
