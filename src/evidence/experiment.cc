@@ -79,6 +79,8 @@ std::vector<Variant> against_others() {
     const std::string group = fmt::format("INT{}", b);
     const std::string same = fmt::format("{{{}}}", bits(b, b));
     rows.push_back({group, "SmoothQuant", "smoothquant", same, ""});
+    rows.push_back({group, "SmoothQuant, powers of two", "smoothquant",
+                    fmt::format(R"({{{}, "factors": "powers-of-two"}})", bits(b, b)), ""});
     rows.push_back({group, "ANT", "ant", same, ""});
     rows.push_back({group, "OliVe", "olive", same, ""});
     rows.push_back(paper_tender(b));
@@ -134,8 +136,7 @@ Variant blocks(std::string group, std::string name, const char* type, const std:
 }
 
 /// Weights and activations at 4 bits: the paper's format calibrated, rounded the other way, and
-/// with the chunk's own scales, beside what this build recommends. Bits per activation are in the
-/// table: one-row sites, which recommended may choose, have an exponent for every element.
+/// with the chunk's own scales, beside what this build recommends.
 void add_w4a4(std::vector<Variant>& rows) {
   const std::string w4a4 = "W4A4";
   const auto paper = [&](const char* name, const char* more) {
@@ -158,7 +159,12 @@ void add_w4a4(std::vector<Variant>& rows) {
                    fmt::format(R"({{{}, "mode": "{}"}})", bits(4, 4), mode), ""};
   };
   rows.push_back(recommended(4, 4, w4a4, "recommended"));
-  for (const char* mode : {"static", "row-scaled", "dynamic"}) rows.push_back(recommended_in(mode));
+  for (const char* mode : {"static", "dynamic", "one-row"}) rows.push_back(recommended_in(mode));
+  rows.back().remark = "no activations of 4 bits: every element has an exponent";
+  rows.push_back({w4a4, "recommended, static, rounded down", "tender",
+                  fmt::format(R"({{{}, "mode": "static", "rounding": "down"}})", bits(4, 4)), ""});
+  rows.push_back({w4a4, "recommended, not rotated", "tender",
+                  fmt::format(R"({{{}, "rotation": "none"}})", bits(4, 4)), ""});
 }
 
 /// Each idea alone and all together.
@@ -176,6 +182,9 @@ Experiment ablation() {
   rows.push_back(tender_at(8, 8, w8, "static (the paper)", R"("mode": "static")"));
   rows.push_back(tender_at(8, 8, w8, "row-scaled", R"("mode": "row-scaled")"));
   rows.push_back(tender_at(8, 8, w8, "one-row", R"("mode": "one-row")"));
+  for (const int chunk : {16, 64})
+    rows.push_back(tender_at(8, 8, w8, fmt::format("dynamic, chunks of {}", chunk),
+                             fmt::format(R"("mode": "dynamic", "chunk_rows": {})", chunk)));
   rows.push_back(tender_at(8, 8, w8, "auto", R"("mode": "auto")"));
   rows.push_back(with_attention(tender_at(8, 8, w8, "", R"("mode": "auto")"), 8,
                                 "auto, attention and KV cache 8 bits"));

@@ -1,7 +1,6 @@
 #include "quant/methods/tender/tender_modes.h"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "base/contracts.h"
@@ -12,10 +11,6 @@
 
 namespace tender::quant {
 namespace {
-
-// Cheapest first: bytes and no statistics, bytes and one maximum per row, words.
-constexpr std::array kByCost = {TenderMode::static_scales, TenderMode::row_scaled,
-                                TenderMode::one_row};
 
 struct Measured {
   TenderInput input;
@@ -80,11 +75,13 @@ TenderInput chosen_by_rows(const TenderCalibration& seen, const TenderOptions& o
   const std::vector<double> costs = channel_costs(weights);
   if (options.mode != TenderMode::automatic)
     return measured(seen, options, options.mode, costs).input;
-  Measured site;
-  for (const TenderMode mode : kByCost) {
-    site = measured(seen, options, mode, costs);
-    if (site.share <= options.error_share) break;
-  }
+  // Both are products of bytes, and rounding finds the largest element of a row in either.
+  Measured site = measured(seen, options, TenderMode::static_scales, costs);
+  Measured scaled = measured(seen, options, TenderMode::row_scaled, costs);
+  if (scaled.share < site.share) site = std::move(scaled);
+  // Of words, and no activations of 4 bits: every element has an exponent.
+  if (site.share > options.error_share && options.activation_bits > 4)
+    site = measured(seen, options, TenderMode::one_row, costs);
   return std::move(site.input);
 }
 

@@ -14,9 +14,10 @@ inline bool tender_measures(const TenderOptions& options) {
   return options.mode == TenderMode::automatic || options.rounding == TenderRounding::choose;
 }
 
-/// How rows are rounded: bias, TMax and groups from what was seen. In mode auto the cheapest of
-/// static, row-scaled and one-row whose tender_error_share() is at most options.error_share;
-/// one-row if none is. With rounding choose, static is that of up and down which has the smaller
+/// How rows are rounded: bias, TMax and groups from what was seen. Static and row-scaled cost the
+/// same, one-row twice as much: mode auto takes that of the first two which has the smaller
+/// tender_error_share() (static where they are equal) if it is at most options.error_share or
+/// activations have 4 bits, which one-row is not, else one-row. With rounding choose, static is that of up and down which has the smaller
 /// share; up where they are equal.
 /// @param weights  one [out, in] per layer of the site
 /// @throws Error invalid_input (Q_CALIBRATION) if nothing was seen that the mode needs
