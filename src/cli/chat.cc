@@ -13,6 +13,7 @@
 #include "cli/command.h"
 #include "cli/conversation.h"
 #include "cli/generation.h"
+#include "eval/model_facts.h"
 
 namespace tender::cli {
 namespace {
@@ -53,7 +54,7 @@ class Chat : public Command {
       talk.add("user", *line);
       if (!answer(generator, talk, context)) break;
     }
-    context.remark(totals(generator));
+    context.remark(totals(generator) + eval::counts_line(generator.counts()));
     context.emit({{"messages", talk.messages()},
                   {"turns", turns_},
                   {"prompt_tokens", read_},
@@ -61,6 +62,7 @@ class Chat : public Command {
                   {"generated_tokens", generated_},
                   {"decode_tokens_per_second", speed() ? OrderedJson(*speed()) : OrderedJson()},
                   {"weights", generator.weights()},
+                  {"counts", generator.counts()},
                   {"context", generator.context_tokens()},
                   {"peak_rss_bytes", peak_resident_bytes()}});
   }

@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "cli/command.h"
 #include "cli/generation.h"
+#include "eval/model_facts.h"
 
 namespace tender::cli {
 namespace {
@@ -64,8 +65,10 @@ class Generate : public Command {
       context.progress().note(
           fmt::format("the context of {} tokens is full", generator.context_tokens()));
     context.remark(statistics_line(result, generator) + "\n");
+    context.remark(eval::counts_line(generator.counts()));
     OrderedJson document = generation_json(result);
     document["weights"] = generator.weights();
+    document["counts"] = generator.counts();
     document["context"] = generator.context_tokens();
     document["cache_bytes"] = generator.cache_bytes();
     document["load_seconds"] = generator.load_seconds();

@@ -116,6 +116,8 @@ Generator::Generator(const std::string& path, const model::RunOptions& run, Cont
   keep_freed_memory();
 }
 
+OrderedJson Generator::counts() const { return eval::counts_of(eval::facts_of(*model_)); }
+
 void Generator::reserve(std::size_t context) {
   sequence_.reset();
   held_.clear();

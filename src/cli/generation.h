@@ -74,6 +74,8 @@ class Generator {
   const model::ModelInfo& info() const { return model_->info(); }
   /// How its weights are multiplied, as eval::weights_of() says it.
   const std::string& weights() const { return weights_; }
+  /// What calibrated ranges have met so far (eval::counts_of()).
+  OrderedJson counts() const;
   double load_seconds() const { return load_seconds_; }
   std::size_t context_tokens() const { return sequence_ == nullptr ? 0 : sequence_->capacity(); }
   /// Bytes that the keys and values may take.

@@ -92,8 +92,9 @@ OrderedJson counts_of(const ModelFacts& facts) {
   return kinds;
 }
 
-std::string counts_line(const ModelFacts& facts) {
-  const OrderedJson kinds = counts_of(facts);
+std::string counts_line(const ModelFacts& facts) { return counts_line(counts_of(facts)); }
+
+std::string counts_line(const OrderedJson& kinds) {
   std::string clipped, beyond;
   for (const auto& kind : kinds.items()) {
     const auto count = [&](const char* name) { return kind.value()[name].get<double>(); };

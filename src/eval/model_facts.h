@@ -54,6 +54,8 @@ std::string attention_text(const OrderedJson& attention);
 OrderedJson counts_of(const ModelFacts& facts);
 /// The same in one line for people, or nothing where no site has such ranges.
 std::string counts_line(const ModelFacts& facts);
+/// The same of what counts_of() gave.
+std::string counts_line(const OrderedJson& counts);
 
 /// What a model costs, as its checkpoint stores it.
 struct ModelSize {

@@ -35,6 +35,29 @@ Cell cell_of(const OrderedJson& cell) {
   return result;
 }
 
+/// What the calibrated ranges of a row met on each text; empty where they held all of it.
+std::string counts_text(const OrderedJson& row) {
+  std::string text;
+  for (const auto& cell : row.at("texts").items()) {
+    if (!cell.value().contains("counts")) continue;
+    double rows = 0, values = 0, clipped = 0, beyond = 0;
+    for (const OrderedJson& kind : cell.value().at("counts")) {
+      rows += kind.at("rows").get<double>();
+      values += kind.at("values").get<double>();
+      clipped += kind.at("clipped").get<double>();
+      beyond += kind.at("beyond").get<double>();
+    }
+    const auto add = [&](double share, const char* what) {
+      if (share > 0)
+        text += fmt::format("{}{}: {:.2g} % {}", text.empty() ? "" : "; ", cell.key(), 100 * share,
+                            what);
+    };
+    add(clipped / values, "of values clipped");
+    add(beyond / rows, "of rows past the calibrated positions");
+  }
+  return text;
+}
+
 /// Name, bits and cells of the base, then of every row.
 struct Line {
   std::string group, name, weight_bits, activation_bits;
@@ -58,6 +81,8 @@ std::vector<Line> lines_of(const OrderedJson& table) {
               row.at("remark").get<std::string>()};
     for (const auto& text : table.at("base").items())
       line.cells.push_back(cell_of(row.at("texts").at(text.key())));
+    if (const std::string counts = counts_text(row); !counts.empty())
+      line.remark += (line.remark.empty() ? "" : "; ") + counts;
     lines.push_back(std::move(line));
   }
   return lines;

@@ -258,6 +258,8 @@ class ModelRun {
                           {"scored_tokens", result.scored_tokens},
                           {"size", eval::to_json(eval::size_of(*owned[m], models[1 + m]->facts()))},
                           {"agreement", eval::to_json(result.models[m])}};
+      if (OrderedJson counts = eval::counts_of(models[1 + m]->facts()); !counts.empty())
+        json["agreement"]["counts"] = std::move(counts);
       json["size"].erase("file_bytes");  // reports are among the files, and hold times
       json["agreement"]["windows"] = result.windows;
       json["agreement"]["scored_tokens"] = result.scored_tokens;

@@ -264,6 +264,7 @@ TenderRounded Tender::round(const Input& input, const Rows& x, ThreadPool& pool)
     CompatRounded compat = compat_rounded(input, rows, pool);
     TenderRounded rounded{{}, std::move(compat.values), {}};
     rounded.codes.chunks = std::move(compat.chunk);
+    rounded.codes.clipped = compat.clipped;
     if (input.dynamic_bias) rounded.bias = Matrix(compat.chunks.size(), input.in);
     for (std::size_t c = 0; c < rounded.bias.rows(); ++c)
       std::ranges::copy(compat.chunks[c].bias, rounded.bias.row(c).begin());
@@ -278,10 +279,12 @@ TenderRounded Tender::round(const Input& input, const Rows& x, ThreadPool& pool)
   return rounded;
 }
 
-// Of static mode: rows of the others are never clipped. Compat numerics, which are evaluated in
-// float, keep no count.
+// Of calibrated metadata: static ranges, and whatever is kept by position. Rows of the other modes
+// are never clipped.
 SiteCounts Tender::counts(const Input& input, const Rows& x, const Rounded& rounded) {
-  if (input.mode != TenderMode::static_scales || input.compat) return {};
+  const bool ranges = input.mode == TenderMode::static_scales;
+  const bool by_position = input.mode == TenderMode::row_scaled && input.chunk_rows != 0;
+  if (!ranges && !by_position) return {};
   SiteCounts counts{x.values.rows(), x.values.rows() * input.in, rounded.codes.clipped, 0};
   const std::size_t calibrated = input.chunks() * input.chunk_rows;
   for (const std::int32_t position : x.positions)

@@ -41,7 +41,7 @@ struct TenderPacked {
 
 /// Rows after rounding: integers, or floats with compat numerics.
 struct TenderRounded {
-  IntegerCodes codes;  ///< of which compat numerics have the chunks alone
+  IntegerCodes codes;  ///< of which compat numerics have the chunks and counts alone
   Matrix values;       ///< [rows, in] with compat numerics, else empty
   Matrix bias;         ///< [chunks of these rows, in], what was taken off in dynamic mode, or empty
 };

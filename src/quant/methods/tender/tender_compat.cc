@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 
@@ -43,20 +44,24 @@ bool is_finite(std::span<const float> row) {
       row, [](float value) { return std::abs(value) <= std::numeric_limits<float>::max(); });
 }
 
-void round_compat_row(const TenderInput& input, const CompatChunk& chunk, std::span<const float> x,
-                      std::span<float> values) {
+/// @return how many values are beyond the range by half a step or more
+std::uint64_t round_compat_row(const TenderInput& input, const CompatChunk& chunk,
+                               std::span<const float> x, std::span<float> values) {
   if (!is_finite(x)) {
     std::ranges::fill(values, std::numeric_limits<float>::quiet_NaN());
-    return;
+    return 0;
   }
+  std::uint64_t clipped = 0;
   const auto high = static_cast<float>(tender_highest_code(input));
   const float low = input.is_unsigned ? 0.0F : -high - 1;
   for (std::size_t k = 0; k < input.in; ++k) {
     const float centred = chunk.bias.empty() ? x[k] : x[k] - chunk.bias[k];
     const float quotient =
         input.is_unsigned ? f16(f16(centred) / chunk.step[k]) : centred / chunk.step[k];
+    clipped += quotient >= high + 0.5F || quotient < low - 0.5F ? 1U : 0U;
     values[k] = nearest(quotient, low, high) * chunk.step[k];
   }
+  return clipped;
 }
 
 CompatChunk compat_chunk(const TenderInput& input, float tmax, std::span<const float> bias,
@@ -112,16 +117,20 @@ std::uint8_t compat_group(float cmax, float tmax, int groups) {
 }
 
 CompatRounded compat_rounded(const TenderInput& input, const Rows& x, ThreadPool& pool) {
-  CompatRounded rounded{Matrix(x.values.rows(), input.in), {}, {}};
+  CompatRounded rounded{Matrix(x.values.rows(), input.in), {}, {}, 0};
   if (input.mode == TenderMode::dynamic)
     add_dynamic_chunks(input, x, rounded);
   else
     add_static_chunks(input, x, rounded);
+  std::atomic<std::uint64_t> clipped{0};
   pool.for_each_part(x.values.rows(), [&](std::size_t begin, std::size_t end) {
+    std::uint64_t part = 0;
     for (std::size_t m = begin; m < end; ++m)
-      round_compat_row(input, rounded.chunks[rounded.chunk[m]], x.values.row(m),
-                       rounded.values.row(m));
+      part += round_compat_row(input, rounded.chunks[rounded.chunk[m]], x.values.row(m),
+                               rounded.values.row(m));
+    clipped.fetch_add(part, std::memory_order_relaxed);
   });
+  rounded.clipped = clipped.load(std::memory_order_relaxed);
   return rounded;
 }
 

@@ -177,6 +177,22 @@ TEST(TenderCompat, ScalesMadeUnderOtherBiasesThanTheirMeanClipWhatCalibrationSaw
   EXPECT_EQ(tmax_of(TenderNumerics::compat), 1);
 }
 
+TEST(TenderCounts, CompatNumericsCountWhatTheyClipAndRowsPastTheCalibratedPositions) {
+  const Matrix seen = matrix(2, 2, {127, 1, -127, -1});
+  TenderOptions o = options(8, TenderMode::static_scales, 1, 2);
+  o.numerics = TenderNumerics::compat;
+  const Quantized q(o, seen, matrix(1, 2, {1, 7}), false);
+  PackedSiteOf<Tender> site(Quantized::copy_of(q.input), q.packed());
+  site.prepare(host_isa());
+  // The step is 1, the clamp to [-128, 127].
+  const Matrix x = matrix(3, 2, {127.25F, 127.75F, -128.25F, 300, 0, -129});
+  ThreadPool pool(2);
+  Matrix y(3, 1);
+  const std::array outputs = {SiteOutput{y.view(), {}}};
+  site.matmul({x.view(), positions(3)}, outputs, pool);
+  EXPECT_EQ(site.counts(), (SiteCounts{3, 6, 3, 1}));
+}
+
 TEST(TenderCompat, ValuesThatFloat16DoesNotHoldAreRefusedAndOtherModesHaveNoSuchNumerics) {
   TenderOptions o = options(8, TenderMode::static_scales, 4, 2);
   o.numerics = TenderNumerics::compat;

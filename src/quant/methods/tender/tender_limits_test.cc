@@ -316,7 +316,7 @@ TEST(TenderCounts, WhereNothingIsCalibratedNothingIsCountedAndCalibrationRowsAre
     const std::array outputs = {SiteOutput{y.view(), {}}};
     const auto at = positions(16);
     site.matmul({x.view(), at}, outputs, pool);
-    const bool counted = mode == TenderMode::static_scales;
+    const bool counted = mode == TenderMode::static_scales || mode == TenderMode::row_scaled;
     EXPECT_EQ(site.counts(), counted ? (SiteCounts{16, 16 * 40, 0, 0}) : SiteCounts());
   }
 }
