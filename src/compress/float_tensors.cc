@@ -4,7 +4,6 @@
 #include <bit>
 #include <cmath>
 #include <functional>
-#include <set>
 
 #include "base/contracts.h"
 #include "base/error.h"
@@ -74,15 +73,6 @@ void check_values(const std::string& name, std::size_t first, MatrixView<const f
     }
 }
 
-/// An untied head among them, where it is quantized; a tied one stays as the embedding.
-std::set<std::string> quantized_weights(const model::ModelSpec& spec, bool quantized_head) {
-  std::set<std::string> names;
-  if (quantized_head && !spec.info.tied_head) names.insert(spec.head_weight);
-  for (const model::SiteSpec& site : spec.sites)
-    for (const std::string& linear : site.linears) names.insert(linear + ".weight");
-  return names;
-}
-
 /// The bytes of a slice in a stored type, little-endian.
 template <class Code, class Convert>
 void put_converted(MatrixView<const float> rows, Convert convert,
@@ -97,9 +87,19 @@ void put_converted(MatrixView<const float> rows, Convert convert,
 
 }  // namespace
 
+std::set<std::string> quantized_weights(const model::ModelSpec& spec, bool quantized_head,
+                                        const std::set<std::string>& float_sites) {
+  std::set<std::string> names;
+  if (quantized_head && !spec.info.tied_head) names.insert(spec.head_weight);
+  for (const model::SiteSpec& site : spec.sites)
+    if (!float_sites.contains(site.name))
+      for (const std::string& linear : site.linears) names.insert(linear + ".weight");
+  return names;
+}
+
 std::vector<std::string> remaining_float(const model::ModelSpec& spec,
-                                         const model::WeightReader& weights, bool quantized_head) {
-  const std::set<std::string> quantized = quantized_weights(spec, quantized_head);
+                                         const model::WeightReader& weights,
+                                         const std::set<std::string>& quantized) {
   std::vector<std::string> names;
   for (const model::TensorSpec& tensor : spec.tensors)
     if (!quantized.contains(tensor.name) && weights.has(tensor.name)) names.push_back(tensor.name);
@@ -107,8 +107,7 @@ std::vector<std::string> remaining_float(const model::ModelSpec& spec,
 }
 
 void check_weights(const model::ModelSpec& spec, const model::WeightReader& weights,
-                   DType stored_as, bool quantized_head, Progress& progress) {
-  const std::set<std::string> quantized = quantized_weights(spec, quantized_head);
+                   DType stored_as, const std::set<std::string>& quantized, Progress& progress) {
   std::size_t done = 0;
   for (const model::TensorSpec& tensor : spec.tensors) {
     if (weights.has(tensor.name)) {

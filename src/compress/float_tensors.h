@@ -1,5 +1,6 @@
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -12,11 +13,16 @@ namespace tender::compress {
 /// Types that tensors may have that stay float.
 constexpr DType kFloatTypes[] = {DType::f16, DType::bf16, DType::f32};
 
-/// Names of all float tensors that a quantized model keeps: those of no quantized linear layer's
-/// weight, in the order of the architecture. The embedding stays, also where the head that is tied
-/// to it does not.
+/// Names of the weights of all linear layers that are quantized: those of every site but
+/// `float_sites` (names), and an untied head's where it is; a tied one stays as the embedding.
+std::set<std::string> quantized_weights(const model::ModelSpec& spec, bool quantized_head,
+                                        const std::set<std::string>& float_sites = {});
+
+/// Names of all float tensors that a quantized model keeps, in the order of the architecture.
+/// @param quantized  names that it does not keep
 std::vector<std::string> remaining_float(const model::ModelSpec& spec,
-                                         const model::WeightReader& weights, bool quantized_head);
+                                         const model::WeightReader& weights,
+                                         const std::set<std::string>& quantized);
 
 /// Reads every tensor once and refuses what could not be stored or quantized later, before hours of
 /// work.
@@ -25,7 +31,7 @@ std::vector<std::string> remaining_float(const model::ModelSpec& spec,
 /// FLOAT_RANGE (a
 ///         number too large for float16)
 void check_weights(const model::ModelSpec& spec, const model::WeightReader& weights,
-                   DType stored_as, bool quantized_head, Progress& progress);
+                   DType stored_as, const std::set<std::string>& quantized, Progress& progress);
 
 /// A float tensor as it is stored: matrices in `type`, vectors (norms, biases) in float32. Rows are
 /// read when their turn comes. `weights` outlives the result.

@@ -20,6 +20,7 @@
 #include "compress/source_name.h"
 #include "compress/stored_parts.h"
 #include "model/model.h"
+#include "quant/options.h"
 #include "quant/registry.h"
 #include "text/tokenizer.h"
 
@@ -83,13 +84,18 @@ class Run : public SiteKeeper {
       try {
         layers_of_note(journal_->note(layer));
         const auto [first, end] = spec_.sites_of(layer);
-        for (std::size_t s = first; s < end; ++s) load(s);
+        for (std::size_t s = first; s < end; ++s)
+          if (wants(s)) load(s);
       } catch (const nlohmann::json::exception& error) {
         journal_->refuse(layer, error.what());
       } catch (const Error& error) {
         journal_->refuse(layer, error.sentence());
       }
     }
+  }
+
+  bool wants(std::size_t site) const override {
+    return !float_sites_.contains(spec_.sites[site].name);
   }
 
   bool has(std::size_t layer) const override { return journal_->has(layer); }
@@ -161,14 +167,14 @@ class Run : public SiteKeeper {
     report_.float_type = std::string(to_string(request_.recipe.float_type));
     report_.threads = pool_.threads();
     refuse_quantized();
+    choose_float_sites();
     read_tokenizer();
     if (request_.calibration)  // a wrong text is told before the weights are read
       text_ = read_calibration_text(*request_.calibration, *tokenizer_, request_.windows,
                                     request_.invalid_text, progress_);
     describe_source();
     find_calibration();
-    check_weights(spec_, weights_, request_.recipe.float_type, request_.recipe.head_bits != 0,
-                  progress_);
+    check_weights(spec_, weights_, request_.recipe.float_type, quantized_, progress_);
   }
 
   void refuse_quantized() const {
@@ -188,6 +194,31 @@ class Run : public SiteKeeper {
          "is quantized already");
   }
 
+  /// Each of the recipe's kinds has to be one of the model, and some site has to be left.
+  void choose_float_sites() {
+    std::set<std::string> kinds;
+    for (const model::SiteSpec& site : spec_.sites) kinds.insert(model::site_kind(site.name));
+    std::set<std::string> wanted;
+    for (const std::string& name : request_.recipe.keep_float) {
+      const auto found = std::ranges::find_if(kinds, [&](const std::string& kind) {
+        return kind == name || kind.ends_with("." + name);
+      });
+      if (found == kinds.end() || (wanted.insert(*found), wanted == kinds))
+        fail(ErrorKind::invalid_argument,
+             {.code = "KEEP_FLOAT",
+              .item = "keep-float",
+              .found = name,
+              .expected = fmt::format("some of {}, not all", quant::listed(kinds)),
+              .hint = "`tender inspect` lists the sites of a model"},
+             "kind of site {} cannot stay float: expected some of {}, not all", quote(name),
+             quant::listed(kinds));
+    }
+    for (const model::SiteSpec& site : spec_.sites)
+      if (wanted.contains(model::site_kind(site.name))) float_sites_.insert(site.name);
+    quantized_ = quantized_weights(spec_, request_.recipe.head_bits != 0, float_sites_);
+    report_.keep_float.assign(wanted.begin(), wanted.end());
+  }
+
   void describe_source() {
     report_.source_name = source_name(checkpoint_);
     report_.container = checkpoint_.container();
@@ -202,7 +233,7 @@ class Run : public SiteKeeper {
       all += report_.files.back().sha256 + "\n";
     }
     source_hash_ = sha256_hex(all);
-    kept_ = remaining_float(spec_, weights_, request_.recipe.head_bits != 0);
+    kept_ = remaining_float(spec_, weights_, quantized_);
     for (const model::TensorSpec& tensor : spec_.tensors)
       if (weights_.has(tensor.name))
         report_.source_bytes += weights_.stored(tensor.name).bytes.size();
@@ -262,6 +293,7 @@ class Run : public SiteKeeper {
   Fingerprint run_fingerprint() const {
     Fingerprint run = fingerprint(text_ && wants_text_ ? &*text_ : nullptr);
     run["options"] = report_.options;
+    if (!report_.keep_float.empty()) run["float sites"] = quant::listed(report_.keep_float);
     run["head bits"] = std::to_string(request_.recipe.head_bits);
     if (const auto& attention = request_.recipe.attention)
       run["attention"] = fmt::format("{} bits, KV {} bits", attention->rows, attention->cache);
@@ -331,6 +363,8 @@ class Run : public SiteKeeper {
                                      {"layers", OrderedJson::object()},
                                      {"ignore", OrderedJson::array()}};
     OrderedJson& quantization = config["quantization_config"];
+    for (const model::SiteSpec& site : spec_.sites)
+      if (float_sites_.contains(site.name)) quantization["ignore"].push_back(site.name);
     if (const int bits = request_.recipe.head_bits; bits != 0)
       quantization["layers"][spec_.head.name] = head_config(bits);
     else
@@ -363,8 +397,10 @@ class Run : public SiteKeeper {
   const quant::MethodEntry& method_;
   const model::ModelSpec spec_;
   const model::WeightReader weights_;
-  std::string source_hash_;        ///< of all files of the source
-  std::vector<std::string> kept_;  ///< float tensors of the result
+  std::string source_hash_;            ///< of all files of the source
+  std::set<std::string> float_sites_;  ///< names
+  std::set<std::string> quantized_;    ///< names of weights
+  std::vector<std::string> kept_;      ///< float tensors of the result
   std::unique_ptr<text::Tokenizer> tokenizer_;
   std::optional<CalibrationText> text_;
   std::map<std::string, std::string> files_;  ///< small files of the result by name

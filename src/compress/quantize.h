@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/cpu.h"
 #include "base/output.h"
@@ -26,6 +27,8 @@ struct Recipe {
   /// Of the LM head: 8, 4, or 0 for a float one. Its weights are rounded to nearest, a scale per
   /// output and at 4 bits a multiplier per 64 inputs; its rows as Tender's one-row mode does.
   int head_bits = 0;
+  /// Kinds of sites that stay float: model::site_kind(), or what follows its last dot.
+  std::vector<std::string> keep_float = {};
 };
 
 /// Recipe::head_bits where nothing else is asked for: 8 beside a method whose rows are codes of an
@@ -64,7 +67,8 @@ void validate(const QuantizeRequest& request);
 /// bytes.
 ///
 /// Files depend on model, recipe, text and seed alone; times stand in the report only.
-/// @throws Error as validate(), and invalid_input (Q_NONFINITE, FLOAT_RANGE, Q_ALREADY, CANCELLED,
+/// @throws Error as validate(), and invalid_argument (KEEP_FLOAT), invalid_input (Q_NONFINITE,
+/// FLOAT_RANGE, Q_ALREADY, CANCELLED,
 ///         CK_FINGERPRINT, RUN_OTHER), io (IO_…, RUN_BUSY), those of reading the model and the text
 Report quantize(const io::Checkpoint& checkpoint, const QuantizeRequest& request, Isa isa,
                 ThreadPool& pool, Progress& progress);

@@ -159,6 +159,7 @@ OrderedJson report_json(const Report& report, std::string_view tool_version) {
   if (report.attention)
     json["recipe"]["attention"] = {{"bits", report.attention->rows},
                                    {"kv_bits", report.attention->cache}};
+  if (!report.keep_float.empty()) json["recipe"]["keep_float"] = report.keep_float;
   json["calibration"] =
       report.calibration.empty() ? OrderedJson() : OrderedJson::parse(report.calibration);
   json["totals"] = {{"quantized_weights", report.quantized_weights()},

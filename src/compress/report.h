@@ -55,7 +55,8 @@ struct Report {
   std::string options;                              ///< resolved, as JSON
   std::optional<model::AttentionBits> attention{};  ///< nothing: in float
   std::string float_type;
-  std::string calibration;  ///< as JSON, or empty
+  std::vector<std::string> keep_float;  ///< kinds of sites that stay float
+  std::string calibration;              ///< as JSON, or empty
   // result
   std::vector<LayerReport> layers;
   std::optional<LayerReport> head;             ///< where it was quantized

@@ -97,7 +97,8 @@ class Signer {
           fmt::format("{} {} {}\n", tensor.name, to_string(tensor.type), to_string(tensor.shape));
       tensor.write([&](std::span<const std::byte> bytes) { all += xxh3_hex(bytes) + "\n"; });
     }
-    for (const std::string& name : remaining_float(spec_, weights_, false))
+    for (const std::string& name :
+         remaining_float(spec_, weights_, quantized_weights(spec_, false)))
       tensors.push_back(float_tensor(weights_, name, DType::f32));
     for (const text::TokenId token : generate(quantized(method, options, tensors)))
       all += fmt::format("{} ", token);

@@ -120,7 +120,8 @@ class SitePipeline::Impl {
   template <class Body>
   void each_site(Body&& body) {
     const auto [first, end] = spec_.sites_of(layer_);
-    for (std::size_t s = first; s < end; ++s) body(s);
+    for (std::size_t s = first; s < end; ++s)
+      if (keeper_->wants(s)) body(s);
   }
 
   void check_cancelled() const {
@@ -207,7 +208,7 @@ class SitePipeline::Impl {
     std::map<std::size_t, std::unique_ptr<quant::SiteQuantizer>> quantizers;
     each_site([&](std::size_t s) { quantizers[s] = new_quantizer(s); });
     Observer observer(rows_.size(), attention(), [&](std::size_t site, const Rows& rows) {
-      if (ranges_) quantizers.at(site)->observe(rows);
+      if (ranges_ && keeper_->wants(site)) quantizers.at(site)->observe(rows);
     });
     pass("calibrating", &observer, std::nullopt);
     each_site([&](std::size_t s) {

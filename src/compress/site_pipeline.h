@@ -30,6 +30,11 @@ struct QuantizedSite {
 class SiteKeeper {
  public:
   virtual ~SiteKeeper() = default;
+  /// Whether a site is to be quantized; else it stays float and nothing is kept of it.
+  virtual bool wants(std::size_t site) const {
+    static_cast<void>(site);
+    return true;
+  }
   /// Whether all sites of a layer are there from a run that was interrupted.
   virtual bool has(std::size_t layer) const {
     static_cast<void>(layer);

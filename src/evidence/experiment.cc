@@ -2,7 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <array>
+#include <algorithm>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -224,6 +225,32 @@ Experiment ablation() {
   return table;
 }
 
+/// Where the loss sits: each kind of site quantized alone, the others in float.
+Experiment sites() {
+  Experiment table{"tender-sites",
+                   "the share of each kind of site in the loss at 8 bits: all, and each alone",
+                   {2048},
+                   {},
+                   {}};
+  const std::pair<const char*, std::vector<std::string>> kinds[] = {
+      {"all", {}},
+      {"q, k, v", {"qkv"}},
+      {"output of attention", {"o_proj", "out_proj"}},
+      {"first of the MLP", {"gate_up", "fc1"}},
+      {"second of the MLP", {"down_proj", "fc2"}}};
+  for (const auto& [name, only] : kinds) {
+    for (Variant row : {Variant{"RTN, per token", "", "rtn", fmt::format("{{{}}}", bits(8, 8)), ""},
+                        tender_at(8, 8, "Tender, static (the paper)", "", R"("mode": "static")"),
+                        recommended(8, 8, "Tender, recommended here", "")}) {
+      row.name = name;
+      row.only = only;
+      table.variants.push_back(std::move(row));
+    }
+  }
+  std::ranges::stable_sort(table.variants, std::less<>(), &Variant::group);
+  return table;
+}
+
 std::vector<Experiment> make_all() {
   std::vector<Experiment> all;
   all.push_back(table1());
@@ -239,6 +266,7 @@ std::vector<Experiment> make_all() {
                  {}});
   all.push_back(groups());
   all.push_back(ablation());
+  all.push_back(sites());
   return all;
 }
 

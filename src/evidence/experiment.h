@@ -21,6 +21,9 @@ struct Variant {
   double x = 0;         ///< where it stands in a plot: groups, rows of a chunk
   int paper_bits = 0;   ///< not 0: groups are those of the paper, where the model is its own
   std::optional<model::AttentionBits> attention{};  ///< of integer attention; nothing: float
+  /// Kinds of sites that are quantized, by what follows the last dot of a kind, in the words of any
+  /// architecture; empty: all.
+  std::vector<std::string> only{};
 };
 
 /// One curve of a plot: the variants of a group, over x.

@@ -21,6 +21,7 @@
 #include "eval/evaluated_model.h"
 #include "eval/model_facts.h"
 #include "io/checkpoint.h"
+#include "quant/options.h"
 #include "quant/registry.h"
 #include "text/tokenizer.h"
 
@@ -57,6 +58,7 @@ class ModelRun {
         checkpoint_(io::open_checkpoint(path)),
         tokenizer_(text::open_tokenizer(*checkpoint_)),
         info_(model::read_spec(*checkpoint_).info),
+        sites_(model::read_spec(*checkpoint_).sites),
         model_hash_(hash_of_files(*checkpoint_)),
         calibration_hash_(sha256_of_file(request.calibration)) {
     for (const compress::Signature& signature : compress::signatures(Isa::scalar))
@@ -83,6 +85,7 @@ class ModelRun {
       request.recipe = {.method = recipe.variant->method,
                         .options = recipe.options,
                         .attention = recipe.variant->attention};
+      request.recipe.keep_float = kept_float(*recipe.variant);
       request.calibration = request_.calibration;
       request.windows = request_.windows;
       request.tool_version = request_.tool_version;
@@ -116,6 +119,18 @@ class ModelRun {
     return {{"bits", attention->rows}, {"kv_bits", attention->cache}};
   }
 
+  /// The kinds of this model's sites that a variant does not name.
+  std::vector<std::string> kept_float(const Variant& variant) const {
+    std::set<std::string> kinds;
+    if (!variant.only.empty())
+      for (const model::SiteSpec& site : sites_) kinds.insert(model::site_kind(site.name));
+    std::erase_if(kinds, [&](const std::string& kind) {
+      return std::ranges::find(variant.only, kind.substr(kind.rfind('.') + 1)) !=
+             variant.only.end();
+    });
+    return {kinds.begin(), kinds.end()};
+  }
+
   std::optional<Recipe> recipe_of(const Variant& variant) const {
     const auto methods = quant::all_methods();
     const auto method = std::ranges::find(methods, variant.method, &quant::MethodEntry::name);
@@ -133,7 +148,7 @@ class ModelRun {
     const std::string name =
         sha256_hex(request_.tool_version + signatures_.at(variant.method) + model_hash_ +
                    variant.method + resolved + to_text(attention_json(variant.attention)) +
-                   calibration_hash_ +
+                   quant::listed(kept_float(variant)) + calibration_hash_ +
                    fmt::format(" {} {} {}", request_.windows.samples, request_.windows.seqlen,
                                request_.windows.seed))
             .substr(0, 16);
@@ -274,6 +289,7 @@ class ModelRun {
   std::unique_ptr<io::Checkpoint> checkpoint_;
   std::unique_ptr<text::Tokenizer> tokenizer_;
   model::ModelInfo info_;
+  std::vector<model::SiteSpec> sites_;
   std::string model_hash_;
   std::string calibration_hash_;
   std::map<std::string, std::string> signatures_;  ///< method → what it computes

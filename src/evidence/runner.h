@@ -45,9 +45,9 @@ struct ReproduceRequest {
 ///
 /// @return {"experiment", "protocol", "calibration", "limit", "tables": [{"model", "seqlen",
 /// "base": {text: …}, "rows": [{"group", "name", "method", "options", "remark", "bits_per_weight",
-/// "bits_per_activation", "texts": {text: {…Agreement, "counts", "published"}}}]}], "missing"}. A model that
-/// gives no numbers has {"failed": code} for that text. Counts are those of sites with calibrated
-/// ranges, by kind of site (eval::counts_of()).
+/// "bits_per_activation", "texts": {text: {…Agreement, "counts", "published"}}}]}], "missing"}. A
+/// model that gives no numbers has {"failed": code} for that text. Counts are those of sites with
+/// calibrated ranges, by kind of site (eval::counts_of()).
 /// @throws Error of quantize() and run_comparison(); CANCELLED
 OrderedJson reproduce(const ReproduceRequest& request, Isa isa, ThreadPool& pool,
                       Progress& progress);
