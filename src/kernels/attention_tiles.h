@@ -1,6 +1,9 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+
+#include "base/thread_pool.h"
 
 namespace tender::kernels {
 
@@ -23,5 +26,26 @@ struct AttentionTiles {
   /// The tile that is taken i-th.
   std::size_t at(std::size_t i) const { return i % 2 == 0 ? i / 2 : count() - 1 - i / 2; }
 };
+
+/// Calls body(kv_head, begin, end) for all positions [first, first + count) of each KV head, cut at
+/// multiples of kPositionsAtOnce, so that no two calls write into the same block of a cache. Few
+/// positions are written at once by the caller.
+template <class Body>
+void for_each_positions(std::size_t kv_heads, std::size_t first, std::size_t count,
+                        ThreadPool& pool, Body&& body) {
+  constexpr std::size_t kPositionsAtOnce = 64;
+  if (count < kPositionsAtOnce) {
+    for (std::size_t h = 0; h < kv_heads; ++h) body(h, first, first + count);
+    return;
+  }
+  const std::size_t begin = first / kPositionsAtOnce;
+  const std::size_t blocks = (first + count - 1) / kPositionsAtOnce + 1 - begin;
+  pool.for_each_part(kv_heads * blocks, [&](std::size_t item, std::size_t end) {
+    for (; item < end; ++item) {
+      const std::size_t at = (begin + item % blocks) * kPositionsAtOnce;
+      body(item / blocks, std::max(first, at), std::min(first + count, at + kPositionsAtOnce));
+    }
+  });
+}
 
 }  // namespace tender::kernels

@@ -37,10 +37,10 @@ Matrix layer(Isa isa) {
   gemm_f32(*kernels.gemm, normed.view(), panels, weight.row(1), q.view(), pool);
   RopeAngles angles;
   Rope({.theta = 500'000, .rotary_width = 24, .scaling = RopeScaling::llama3, .factor = 8})
-      .turn(positions, angles);
-  apply_rope(angles, 24, q.view());
+      .turn(positions, angles, pool);
+  apply_rope(angles, 24, q.view().cols_from(0, 48), q.view().cols_from(48, 24), pool);
   KvF32 cache({3, 1, 24}, tokens);
-  cache.append(q.view().cols_from(0, 24), normed.view().cols_from(24, 24));
+  cache.append(q.view().cols_from(0, 24), normed.view().cols_from(24, 24), pool);
   attend(best_attention(isa), cache, {.q = q.view(), .scale = 0.2F}, attended.view(), pool);
   layer_norm(*kernels.rows, attended.view(), weight.row(2), weight.row(3), 1e-5F, y.view(), pool);
   silu_mul(*kernels.rows, y.view(), q.view(), y.view(), pool);
@@ -69,7 +69,7 @@ Matrix in_integers(Isa isa, int bits) {
   for (const std::size_t first : {0U, 100U}) {
     const std::size_t count = first == 0 ? 100 : 50;
     const auto rows = x.view().rows_from(first, count);
-    cache.append(rows.cols_from(48, 24), rows.cols_from(72, 24));
+    cache.append(rows.cols_from(48, 24), rows.cols_from(72, 24), pool);
     attend(best_attention_i8(isa), cache,
            {.q = q.rows_from(first, count), .first_position = first, .scale = 0.2F},
            out.view().rows_from(first, count), pool);

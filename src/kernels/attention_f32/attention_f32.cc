@@ -31,14 +31,14 @@ KvF32::KvF32(AttentionShape shape, std::size_t capacity)
   require(shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0, "KV heads are shared evenly");
 }
 
-void KvF32::append(MatrixView<const float> k, MatrixView<const float> v) {
+void KvF32::append(MatrixView<const float> k, MatrixView<const float> v, ThreadPool& pool) {
   const std::size_t width = shape_.head_width, stride = value_stride();
   require(k.rows() == v.rows() && k.cols() == shape_.kv_heads * width && v.cols() == k.cols(),
           "keys and values are [tokens, kv_heads * head_width]");
   require(tokens_ + k.rows() <= capacity_, "the positions fit the cache");
-  for (std::size_t h = 0; h < shape_.kv_heads; ++h)
-    for (std::size_t t = 0; t < k.rows(); ++t) {
-      const std::size_t position = tokens_ + t;
+  const auto write = [&](std::size_t h, std::size_t begin, std::size_t end) {
+    for (std::size_t position = begin; position < end; ++position) {
+      const std::size_t t = position - tokens_;
       const float* key = k.row(t).data() + h * width;
       float* column =
           keys_.data() + (h * blocks_ + position / kBlock) * width * kBlock + position % kBlock;
@@ -47,6 +47,8 @@ void KvF32::append(MatrixView<const float> k, MatrixView<const float> v) {
       std::copy_n(v.row(t).data() + h * width, width, value);
       std::fill(value + width, value + stride, 0.0F);
     }
+  };
+  for_each_positions(shape_.kv_heads, tokens_, k.rows(), pool, write);
   tokens_ += k.rows();
 }
 

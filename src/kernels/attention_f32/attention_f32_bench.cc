@@ -14,7 +14,7 @@ void attention(benchmark::State& state, const AttentionKernel& kernel, std::size
   const AttentionShape shape{9, 3, 64};
   ThreadPool pool(threads);
   KvF32 cache(shape, context);
-  cache.append(bench::noise(context, 192).view(), bench::noise(context, 192).view());
+  cache.append(bench::noise(context, 192).view(), bench::noise(context, 192).view(), pool);
   const Matrix q = bench::noise(tokens, 576);
   Matrix out(tokens, 576);
   const AttentionQuery query{q.view(), context - tokens, 0.125F, 0};

@@ -49,7 +49,7 @@ Matrix run(const AttentionKernel& kernel, const Problem& p, std::size_t batch,
   Matrix out(p.tokens, p.q.cols());
   for (std::size_t first = 0; first < p.tokens; first += batch) {
     const std::size_t count = std::min(batch, p.tokens - first);
-    cache.append(p.k.view().rows_from(first, count), p.v.view().rows_from(first, count));
+    cache.append(p.k.view().rows_from(first, count), p.v.view().rows_from(first, count), pool);
     attend(kernel, cache, {p.q.view().rows_from(first, count), first, p.scale(), p.window},
            out.view().rows_from(first, count), pool);
   }
@@ -163,11 +163,11 @@ TEST_P(AttentionKernelTest, ATruncatedCacheForgets) {
   const Problem other = problem({2, 2, 24}, 41, 0);
   ThreadPool pool(1);
   KvF32 cache(p.shape, 100);
-  cache.append(p.k.view().rows_from(0, 25), p.v.view().rows_from(0, 25));
-  cache.append(other.k.view().rows_from(0, 41), other.v.view().rows_from(0, 41));
+  cache.append(p.k.view().rows_from(0, 25), p.v.view().rows_from(0, 25), pool);
+  cache.append(other.k.view().rows_from(0, 41), other.v.view().rows_from(0, 41), pool);
   cache.truncate(25);
   EXPECT_EQ(cache.tokens(), 25U);
-  cache.append(p.k.view().rows_from(25, 15), p.v.view().rows_from(25, 15));
+  cache.append(p.k.view().rows_from(25, 15), p.v.view().rows_from(25, 15), pool);
   Matrix out(40, p.q.cols());
   attend(GetParam(), cache, {p.q.view(), 0, p.scale(), 0}, out.view(), pool);
   EXPECT_TRUE(same_bits(out.view(), run(GetParam(), p, 40, 1).view()));

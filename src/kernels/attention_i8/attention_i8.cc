@@ -111,19 +111,19 @@ KvI8::KvI8(AttentionShape shape, std::size_t capacity, AttentionBits bits, const
   value_multipliers_ = powers(statics_->value_groups, -1);
 }
 
-void KvI8::append(MatrixView<const float> k, MatrixView<const float> v) {
+void KvI8::append(MatrixView<const float> k, MatrixView<const float> v, ThreadPool& pool) {
   const std::size_t width = shape_.head_width;
   require(k.rows() == v.rows() && k.cols() == shape_.kv_heads * width && v.cols() == k.cols(),
           "keys and values are [tokens, kv_heads * head_width]");
   require(tokens_ + k.rows() <= capacity_, "the positions fit the cache");
   const std::vector<float> none;
   const std::vector<float>& bias = statics_ == nullptr ? none : statics_->key_bias;
-  Rounding rounding(*rounding_, width, bits_.cache);
-  for (std::size_t h = 0; h < shape_.kv_heads; ++h) {
+  const auto write = [&](std::size_t h, std::size_t begin, std::size_t end) {
+    Rounding rounding(*rounding_, width, bits_.cache);
     float* key_steps = steps_.data() + 2 * h * positions_;
     float* value_steps = key_steps + positions_;
-    for (std::size_t t = 0; t < k.rows(); ++t) {
-      const std::size_t position = tokens_ + t;
+    for (std::size_t position = begin; position < end; ++position) {
+      const std::size_t t = position - tokens_;
       const float key_step = rounding.round(k.row(t).data() + h * width, of_head(bias, h),
                                             of_head(key_multipliers_, h));
       put_key(h, position, rounding.codes());
@@ -134,7 +134,8 @@ void KvI8::append(MatrixView<const float> k, MatrixView<const float> v) {
       key_steps[position] = finite ? key_step : kNan;
       value_steps[position] = finite ? value_step : 0.0F;
     }
-  }
+  };
+  for_each_positions(shape_.kv_heads, tokens_, k.rows(), pool, write);
   tokens_ += k.rows();
 }
 

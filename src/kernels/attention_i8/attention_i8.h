@@ -66,7 +66,7 @@ class KvI8 {
 
   /// Adds positions tokens() … tokens() + k.rows() - 1; they must fit.
   /// @param k  [tokens, kv_heads * head_width], rotated   @param v  of the same shape
-  void append(MatrixView<const float> k, MatrixView<const float> v);
+  void append(MatrixView<const float> k, MatrixView<const float> v, ThreadPool& pool);
   /// Forgets all positions from `tokens` on.
   void truncate(std::size_t tokens);
 

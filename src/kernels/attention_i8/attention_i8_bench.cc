@@ -14,7 +14,7 @@ void attention(benchmark::State& state, const AttentionI8Kernel& kernel, int cac
   const AttentionShape shape{9, 3, 64};
   ThreadPool pool(threads);
   KvI8 cache(shape, context, {8, cache_bits}, nullptr, best_round_rows(kernel.needs));
-  cache.append(bench::noise(context, 192).view(), bench::noise(context, 192).view());
+  cache.append(bench::noise(context, 192).view(), bench::noise(context, 192).view(), pool);
   const Matrix q = bench::noise(tokens, 576);
   Matrix out(tokens, 576);
   const AttentionQuery query{q.view(), context - tokens, 0.125F, 0};

@@ -32,6 +32,19 @@ double stretch(double frequency, const RopeParameters& p) {
   return frequency;
 }
 
+void turn_heads(std::span<const float> cosines, std::span<const float> sines,
+                std::size_t head_width, std::span<float> row) {
+  const std::size_t half = cosines.size();
+  const float* cosine = cosines.data();
+  const float* sine = sines.data();
+  for (float* head = row.data(); head != row.data() + row.size(); head += head_width)
+    for (std::size_t i = 0; i < half; ++i) {
+      const float a = head[i], b = head[i + half];
+      head[i] = a * cosine[i] - b * sine[i];
+      head[i + half] = b * cosine[i] + a * sine[i];
+    }
+}
+
 }  // namespace
 
 Rope::Rope(const RopeParameters& parameters) {
@@ -49,33 +62,32 @@ Rope::Rope(const RopeParameters& parameters) {
   }
 }
 
-void Rope::turn(std::span<const std::int32_t> positions, RopeAngles& angles) const {
+void Rope::turn(std::span<const std::int32_t> positions, RopeAngles& angles,
+                ThreadPool& pool) const {
   angles.cosines.resize(positions.size(), frequencies_.size());
   angles.sines.resize(positions.size(), frequencies_.size());
-  for (std::size_t t = 0; t < positions.size(); ++t)
-    for (std::size_t i = 0; i < frequencies_.size(); ++i) {
-      const float angle = static_cast<float>(positions[t]) * frequencies_[i];
-      angles.cosines(t, i) = static_cast<float>(fixed_cos(static_cast<double>(angle)));
-      angles.sines(t, i) = static_cast<float>(fixed_sin(static_cast<double>(angle)));
-    }
+  pool.for_each_part(positions.size(), [&](std::size_t begin, std::size_t end) {
+    for (std::size_t t = begin; t < end; ++t)
+      for (std::size_t i = 0; i < frequencies_.size(); ++i) {
+        const float angle = static_cast<float>(positions[t]) * frequencies_[i];
+        angles.cosines(t, i) = static_cast<float>(fixed_cos(static_cast<double>(angle)));
+        angles.sines(t, i) = static_cast<float>(fixed_sin(static_cast<double>(angle)));
+      }
+  });
 }
 
-void apply_rope(const RopeAngles& angles, std::size_t head_width, MatrixView<float> x) {
-  const std::size_t half = angles.cosines.cols();
-  require(angles.cosines.rows() == x.rows(), "one row of angles per token");
-  require(2 * half <= head_width && x.cols() % head_width == 0,
-          "x is [tokens, heads * head_width]");
-  for (std::size_t t = 0; t < x.rows(); ++t) {
-    const float* cosine = angles.cosines.row(t).data();
-    const float* sine = angles.sines.row(t).data();
-    float* row = x.row(t).data();
-    for (float* head = row; head != row + x.cols(); head += head_width)
-      for (std::size_t i = 0; i < half; ++i) {
-        const float a = head[i], b = head[i + half];
-        head[i] = a * cosine[i] - b * sine[i];
-        head[i + half] = b * cosine[i] + a * sine[i];
-      }
+void apply_rope(const RopeAngles& angles, std::size_t head_width, MatrixView<float> q,
+                MatrixView<float> k, ThreadPool& pool) {
+  for (const MatrixView<float>& x : {q, k}) {
+    require(angles.cosines.rows() == x.rows(), "one row of angles per token");
+    require(2 * angles.cosines.cols() <= head_width && x.cols() % head_width == 0,
+            "q and k are [tokens, heads * head_width]");
   }
+  pool.for_each_part(q.rows(), [&](std::size_t begin, std::size_t end) {
+    for (std::size_t t = begin; t < end; ++t)
+      for (const MatrixView<float>& x : {q, k})
+        turn_heads(angles.cosines.row(t), angles.sines.row(t), head_width, x.row(t));
+  });
 }
 
 }  // namespace tender::kernels

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "tensor/matrix.h"
 
 namespace tender::kernels {
@@ -50,13 +51,15 @@ class Rope {
   /// Radians per position, [rotary_width / 2].
   std::span<const float> frequencies() const { return frequencies_; }
   /// Angles of these positions, once per batch for all layers; `angles` keeps its memory.
-  void turn(std::span<const std::int32_t> positions, RopeAngles& angles) const;
+  void turn(std::span<const std::int32_t> positions, RopeAngles& angles, ThreadPool& pool) const;
 
  private:
   std::vector<float> frequencies_;
 };
 
-/// Rotates every head of x[tokens, heads * head_width] in place; token t by row t of the angles.
-void apply_rope(const RopeAngles& angles, std::size_t head_width, MatrixView<float> x);
+/// Rotates every head of q[tokens, heads * head_width] and k[tokens, kv_heads * head_width] in
+/// place; token t by row t of the angles.
+void apply_rope(const RopeAngles& angles, std::size_t head_width, MatrixView<float> q,
+                MatrixView<float> k, ThreadPool& pool);
 
 }  // namespace tender::kernels

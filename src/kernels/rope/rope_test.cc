@@ -61,9 +61,11 @@ TEST(Rope, TurnsSplitHalvesOfEachHeadAndLeavesTheRest) {
   const std::vector<std::int32_t> positions = {0, 1, 77, 100'000};
   const Rope rope({.rotary_width = rotary});
   RopeAngles angles;
-  rope.turn(positions, angles);
+  ThreadPool pool(2);
+  rope.turn(positions, angles, pool);
   Matrix y = x.copy();
-  apply_rope(angles, width, y.view());
+  apply_rope(angles, width, y.view().cols_from(0, 2 * width), y.view().cols_from(2 * width, width),
+             pool);
   for (std::size_t t = 0; t < 4; ++t)
     for (std::size_t head = 0; head < 3 * width; head += width) {
       for (std::size_t i = 0; i < 3; ++i) {

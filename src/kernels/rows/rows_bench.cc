@@ -48,14 +48,15 @@ const bool registered = [] {
                   });
   }
   add_benchmark("rope/turn_and_apply", kTokens * kWidth,
-                [](const Matrix&, const Matrix&, Matrix& y, ThreadPool&) {
+                [](const Matrix&, const Matrix&, Matrix& y, ThreadPool& pool) {
                   const Rope rope({.rotary_width = 64});
                   std::vector<std::int32_t> positions(kTokens);
                   for (std::size_t t = 0; t < kTokens; ++t)
                     positions[t] = static_cast<std::int32_t>(t);
                   RopeAngles angles;
-                  rope.turn(positions, angles);
-                  apply_rope(angles, 64, y.view().cols_from(0, kWidth));
+                  rope.turn(positions, angles, pool);
+                  apply_rope(angles, 64, y.view().cols_from(0, kWidth),
+                             y.view().cols_from(kWidth, 0), pool);
                 });
   return true;
 }();

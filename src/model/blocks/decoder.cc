@@ -251,7 +251,7 @@ void Decoder::attend(std::size_t n, std::size_t window, MatrixView<const float> 
     if (step.observer != nullptr) step.observer->observe_attention(n, rows);
     KvCache& cache = s.sequence->layer(n);
     const std::size_t first = cache.tokens();
-    cache.append(rows.k, rows.v);
+    cache.append(rows.k, rows.v, step.pool);
     cache.attend({.q = rows.q, .first_position = first, .scale = score_scale_, .window = window},
                  attended.rows_from(s.begin, s.count), step.pool);
   }

@@ -13,8 +13,8 @@ class CacheOf final : public KvCache {
 
   std::size_t tokens() const override { return numbers_.tokens(); }
   std::size_t bytes() const override { return numbers_.bytes(); }
-  void append(MatrixView<const float> k, MatrixView<const float> v) override {
-    numbers_.append(k, v);
+  void append(MatrixView<const float> k, MatrixView<const float> v, ThreadPool& pool) override {
+    numbers_.append(k, v, pool);
   }
   void truncate(std::size_t tokens) override { numbers_.truncate(tokens); }
   void attend(const kernels::AttentionQuery& query, MatrixView<float> out,

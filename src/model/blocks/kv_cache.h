@@ -23,7 +23,7 @@ class KvCache {
   /// Of the reserved memory.
   virtual std::size_t bytes() const = 0;
   /// @param k  [tokens, kv_heads * head_width], rotated   @param v  of the same shape
-  virtual void append(MatrixView<const float> k, MatrixView<const float> v) = 0;
+  virtual void append(MatrixView<const float> k, MatrixView<const float> v, ThreadPool& pool) = 0;
   /// Forgets all positions from `tokens` on.
   virtual void truncate(std::size_t tokens) = 0;
   /// @param out  [tokens, heads * head_width], not overlapping q

@@ -59,7 +59,7 @@ class Llama : public Decoder {
   void run(std::size_t first, std::size_t end, const Step& step,
            MatrixView<float> x) const override {
     Workspace work = workspace(x.rows());
-    rope_.turn(step.positions, work.angles);
+    rope_.turn(step.positions, work.angles, step.pool);
     for (std::size_t n = first; n < end; ++n)
       if (!attention(layers_[n], x, step, work) || !mlp(layers_[n], x, step, work)) return;
   }
@@ -68,8 +68,7 @@ class Llama : public Decoder {
     rms_norm(x, layer.attention_norm, w.normed, step.pool);
     if (!project(layer.qkv, w.normed.view(), {w.q.view(), w.k.view(), w.v.view()}, step))
       return false;
-    kernels::apply_rope(w.angles, config_.head_width, w.q.view());
-    kernels::apply_rope(w.angles, config_.head_width, w.k.view());
+    kernels::apply_rope(w.angles, config_.head_width, w.q.view(), w.k.view(), step.pool);
     attend(layer.number, layer.window, w.q.view(), w.k.view(), w.v.view(), w.attended.view(), step);
     if (!project(layer.output, w.attended.view(), {w.delta.view()}, step)) return false;
     add(w.delta.view(), x, step);
