@@ -11,6 +11,7 @@
 #include "kernels/gemm_i8/gemm_i8.h"
 #include "kernels/round_rows/round_rows.h"
 #include "quant/integer/row_rounding.h"
+#include "quant/rotation/rotation.h"
 #include "tensor/matrix.h"
 #include "tensor/rows.h"
 
@@ -99,7 +100,8 @@ class IntegerRows {
   IntegerRows() = default;
   IntegerRows(RowRounding rounding, Isa isa, WeightLayout weights = {});
 
-  IntegerCodes round(const Rows& x, ThreadPool& pool) const;
+  /// @param rotation  what each row goes through first, or null
+  IntegerCodes round(const Rows& x, ThreadPool& pool, const Rotation* rotation = nullptr) const;
   /// Where rows bring their chunks (RowRounding::chunk_groups).
   /// @param chunks  every row of x in one of them; IntegerCodes::chunks are places in this list
   IntegerCodes round(const Rows& x, std::span<const ChunkOfRows> chunks, ThreadPool& pool) const;

@@ -24,12 +24,17 @@ void turn_rows(MatrixView<const float> from, MatrixView<float> to, Turn turn) {
 Rotation::Rotation(std::size_t size, Isa isa)
     : hadamard_(size, 0), kernel_(&kernels::best_hadamard(isa)) {}
 
+void Rotation::rotate(std::span<const float> row, std::span<float> scratch,
+                      std::span<float> out) const {
+  require(row.size() == size() && out.size() == size() && scratch.size() == block(),
+          "a row has the width of the rotation");
+  kernel_->rotate(hadamard_.job(), row.data(), scratch.data(), out.data());
+}
+
 void Rotation::rotate(MatrixView<const float> rows, MatrixView<float> out) const {
   require(rows.cols() == size(), "rows are [tokens, size]");
-  const kernels::HadamardJob job = hadamard_.job();
   std::vector<float> scratch(block());
-  for (std::size_t m = 0; m < rows.rows(); ++m)
-    kernel_->rotate(job, rows.row(m).data(), scratch.data(), out.row(m).data());
+  for (std::size_t m = 0; m < rows.rows(); ++m) rotate(rows.row(m), scratch, out.row(m));
 }
 
 Matrix Rotation::rotated(MatrixView<const float> rows) const {

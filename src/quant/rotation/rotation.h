@@ -27,6 +27,8 @@ class Rotation {
   std::size_t block() const { return hadamard_.order() * hadamard_.power(); }
   std::size_t order() const { return hadamard_.order(); }
 
+  /// One row. @param scratch  [block()]  @param out  [size()], all three apart
+  void rotate(std::span<const float> row, std::span<float> scratch, std::span<float> out) const;
   Matrix rotated(MatrixView<const float> rows) const;
   Matrix rotated(MatrixView<const float> rows, ThreadPool& pool) const;
 

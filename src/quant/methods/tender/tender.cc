@@ -258,6 +258,8 @@ void Tender::prepare(const Input& input, Packed& packed, Isa) {
 }
 
 TenderRounded Tender::round(const Input& input, const Rows& x, ThreadPool& pool) {
+  if (input.mode != TenderMode::dynamic && !input.compat)
+    return {input.rows.round(x, pool, input.rotated ? &input.rotation : nullptr), {}, {}};
   const Matrix rotated = input.rotated ? input.rotation.rotated(x.values, pool) : Matrix();
   const Rows rows = {input.rotated ? rotated.view() : x.values, x.positions};
   if (input.compat) {
@@ -270,7 +272,6 @@ TenderRounded Tender::round(const Input& input, const Rows& x, ThreadPool& pool)
       std::ranges::copy(compat.chunks[c].bias, rounded.bias.row(c).begin());
     return rounded;
   }
-  if (input.mode != TenderMode::dynamic) return {input.rows.round(rows, pool), {}, {}};
   const std::vector<ChunkOfRows> chunks = tender_chunks(input, rows, pool);
   TenderRounded rounded{input.rows.round(rows, chunks, pool), {}, {}};
   if (input.dynamic_bias) rounded.bias = Matrix(chunks.size(), input.in);
