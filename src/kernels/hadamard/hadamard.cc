@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <map>
+#include <mutex>
 
 #include "base/contracts.h"
 #include "base/kernel_choice.h"
@@ -144,20 +146,34 @@ Hadamard::Hadamard(std::size_t width, std::uint32_t seed) {
 }
 
 Hadamard::Hadamard(std::size_t width, std::size_t order, std::size_t power, std::uint32_t seed)
-    : order_(order), power_(power), seed_(seed), signs_(width) {
-  Rng rng(seed, "hadamard signs");
-  for (float& sign : signs_) sign = rng.below(2) == 0 ? 1.0F : -1.0F;
-  const auto matrix = paley_matrix(order);
-  require(!matrix.empty() && is_power_of_two(power) && width % (order * power) == 0,
+    : width_(width), order_(order), power_(power), seed_(seed) {
+  static std::mutex mutex;
+  static std::map<std::array<std::size_t, 4>, std::weak_ptr<const Tables>> known;
+  const std::lock_guard lock(mutex);
+  std::weak_ptr<const Tables>& place = known[{width, order, power, seed}];
+  tables_ = place.lock();
+  if (tables_ == nullptr)
+    place = tables_ = std::make_shared<const Tables>(make_tables(width, order, power, seed));
+}
+
+Hadamard::Tables Hadamard::make_tables(std::size_t width, std::size_t order, std::size_t power,
+                                       std::uint32_t seed) {
+  Tables tables{std::vector<float>(width), paley_matrix(order)};
+  require(!tables.mix.empty() && is_power_of_two(power) && width % (order * power) == 0,
           "blocks of a rotation make up its width");
-  mix_ = matrix;
+  Rng rng(seed, "hadamard signs");
+  for (float& sign : tables.signs) sign = rng.below(2) == 0 ? 1.0F : -1.0F;
+  return tables;
 }
 
 HadamardJob Hadamard::job() const {
   const std::size_t size = order_ * power_;
-  return {width() / size, order_,
-          power_,         signs_.data(),
-          mix_.data(),    static_cast<float>(1 / std::sqrt(static_cast<double>(size)))};
+  return {width_ / size,
+          order_,
+          power_,
+          tables_->signs.data(),
+          tables_->mix.data(),
+          static_cast<float>(1 / std::sqrt(static_cast<double>(size)))};
 }
 
 void Hadamard::rotate(std::span<const double> x, std::span<double> y) const {
@@ -176,9 +192,11 @@ void Hadamard::rotate_back(std::span<const double> x, std::span<double> y) const
     for (std::size_t b = 0; b < order_; ++b)
       for (std::size_t a = 0; a < order_; ++a)
         for (std::size_t j = 0; j < power_; ++j)
-          t[a * power_ + j] += static_cast<double>(mix_[a * order_ + b]) * x[at + b * power_ + j];
+          t[a * power_ + j] +=
+              static_cast<double>(tables_->mix[a * order_ + b]) * x[at + b * power_ + j];
     for (std::size_t a = 0; a < order_; ++a) butterflies(t + a * power_, power_);
-    for (std::size_t i = 0; i < size; ++i) t[i] *= static_cast<double>(signs_[at + i]) * scale;
+    for (std::size_t i = 0; i < size; ++i)
+      t[i] *= static_cast<double>(tables_->signs[at + i]) * scale;
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -54,7 +55,7 @@ class Hadamard {
   /// @param order  one that paley_matrix() has; order * power, a power of two, divides the width
   Hadamard(std::size_t width, std::size_t order, std::size_t power, std::uint32_t seed);
 
-  std::size_t width() const { return signs_.size(); }
+  std::size_t width() const { return width_; }
   std::size_t order() const { return order_; }
   std::size_t power() const { return power_; }
   std::uint32_t seed() const { return seed_; }
@@ -66,11 +67,20 @@ class Hadamard {
   void rotate_back(std::span<const double> x, std::span<double> y) const;
 
  private:
+  /// As HadamardJob points to them. All rotations of a process that are equal share theirs, so that
+  /// a row that is decoded finds them in the cache.
+  struct Tables {
+    std::vector<float> signs;
+    std::vector<float> mix;
+  };
+  static Tables make_tables(std::size_t width, std::size_t order, std::size_t power,
+                            std::uint32_t seed);
+
+  std::size_t width_ = 0;
   std::size_t order_ = 1;
   std::size_t power_ = 1;
   std::uint32_t seed_ = 0;
-  std::vector<float> signs_;
-  std::vector<float> mix_;
+  std::shared_ptr<const Tables> tables_;
 };
 
 /// A Hadamard matrix [order, order] of 1 and -1, its first row and column positive: for a prime q
