@@ -35,9 +35,9 @@ struct MethodTraits {
 /// Offline a site goes through observe() for every sequence, input(), rounded() for every sequence
 /// once more if the method wants the second moment, and quantize() for every layer.
 ///
-/// A method with calibrated ranges may have counts(input, x, rounded) -> SiteCounts as well, and
-/// one that keeps weights in rows read_row(packed, output, w [in]): an output's weights after
-/// prepare().
+/// A method with calibrated ranges may have counts(input, x, rounded) -> SiteCounts as well, one
+/// whose round() makes rows by Rows::row() makes_rows(input) -> bool, and one that keeps weights in
+/// rows read_row(packed, output, w [in]): an output's weights after prepare().
 template <class M>
 concept Method = std::default_initializable<M> &&
     std::constructible_from<M, const typename M::Options&> &&

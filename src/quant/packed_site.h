@@ -82,6 +82,8 @@ class PackedSite {
   /// Name of the kernel that matmul runs, and why if it is a fallback. Valid after prepare().
   virtual std::string kernel() const = 0;
 
+  /// Whether matmul() takes rows that it has to make (Rows::make).
+  virtual bool makes_rows() const { return false; }
   /// y[l] = round(x) * W[l]^T, what the method adds back, then the epilogue, for every linear l.
   virtual void matmul(const Rows& x, std::span<const SiteOutput> outputs,
                       ThreadPool& pool) const = 0;

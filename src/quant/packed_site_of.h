@@ -63,10 +63,18 @@ class PackedSiteOf final : public PackedSite {
     return names;
   }
 
+  bool makes_rows() const override {
+    if constexpr (may_make_rows)
+      return M::makes_rows(input_);
+    else
+      return false;
+  }
+
   void matmul(const Rows& x, std::span<const SiteOutput> outputs, ThreadPool& pool) const override {
     require(prepared_, "a site is prepared before the first product");
     require(outputs.size() == linears_.size(), "one output for every layer of a site");
     check_rows(x);
+    require(x.make == nullptr || makes_rows(), "rows are there unless a site makes them");
     for (std::size_t l = 0; l < outputs.size(); ++l) {
       const SiteOutput& output = outputs[l];
       require(output.y.rows() == x.values.rows() && output.y.cols() == shape(l).out,
@@ -130,6 +138,10 @@ class PackedSiteOf final : public PackedSite {
   static constexpr bool counts_rows =
       requires(const typename M::Input& input, const Rows& x, const typename M::Rounded& rounded) {
     { M::counts(input, x, rounded) } -> std::same_as<SiteCounts>;
+  };
+  /// A method may make rows as it rounds them: M::makes_rows(input).
+  static constexpr bool may_make_rows = requires(const typename M::Input& input) {
+    { M::makes_rows(input) } -> std::same_as<bool>;
   };
   /// A method may give an output's weights back after prepare(): M::read_row(packed, output, w).
   static constexpr bool has_rows =

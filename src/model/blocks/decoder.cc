@@ -229,17 +229,34 @@ std::size_t Decoder::resident_bytes() const {
 
 bool Decoder::project(std::size_t site, MatrixView<const float> rows,
                       std::initializer_list<MatrixView<float>> outs, const Step& step) const {
-  const LoadedSite& loaded = sites_[site];
   if (step.observer != nullptr)
     for (const Segment& s : step.segments)
       step.observer->observe(
           site, {rows.rows_from(s.begin, s.count), step.positions.subspan(s.begin, s.count)});
   if (step.until == site) return false;
+  multiply(site, {rows, step.positions}, outs, step);
+  return true;
+}
+
+bool Decoder::project(std::size_t site, MatrixView<float> rows, RowMaker make,
+                      std::initializer_list<MatrixView<float>> outs, const Step& step) const {
+  if (step.observer == nullptr && step.until != site && sites_[site].packed->makes_rows()) {
+    multiply(site, {rows, step.positions, &make}, outs, step);
+    return true;
+  }
+  step.pool.for_each_part(rows.rows(), [&](std::size_t begin, std::size_t end) {
+    for (std::size_t m = begin; m < end; ++m) make(m, rows.row(m));
+  });
+  return project(site, rows, outs, step);
+}
+
+void Decoder::multiply(std::size_t site, const Rows& rows,
+                       std::initializer_list<MatrixView<float>> outs, const Step& step) const {
+  const LoadedSite& loaded = sites_[site];
   std::vector<quant::SiteOutput> outputs;
   for (const MatrixView<float>& out : outs)
     outputs.push_back({out, {loaded.biases[outputs.size()]}});
-  loaded.packed->matmul({rows, step.positions}, outputs, step.pool);
-  return true;
+  loaded.packed->matmul(rows, outputs, step.pool);
 }
 
 void Decoder::attend(std::size_t n, std::size_t window, MatrixView<const float> q,

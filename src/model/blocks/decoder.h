@@ -105,6 +105,10 @@ class Decoder : public Model, public LayerwiseModel {
   /// @return false if the pass ends here, with nothing computed
   [[nodiscard]] bool project(std::size_t site, MatrixView<const float> rows,
                              std::initializer_list<MatrixView<float>> outs, const Step& step) const;
+  /// The same for rows that are not there yet: the site makes each as it rounds it, or they are
+  /// made first. @param rows  [tokens, in], room for them
+  [[nodiscard]] bool project(std::size_t site, MatrixView<float> rows, RowMaker make,
+                             std::initializer_list<MatrixView<float>> outs, const Step& step) const;
   /// attended = softmax(q K^T / sqrt(head_width)) V, after k and v have joined the caches of layer
   /// n.
   void attend(std::size_t n, std::size_t window, MatrixView<const float> q,
@@ -117,6 +121,8 @@ class Decoder : public Model, public LayerwiseModel {
   const kernels::FloatKernels& kernels() const { return kernels_; }
 
  private:
+  void multiply(std::size_t site, const Rows& rows, std::initializer_list<MatrixView<float>> outs,
+                const Step& step) const;
   /// @throws Error invalid_input (CONTEXT)
   std::unique_ptr<DecoderSequence> make_sequence(std::size_t first_layer, std::size_t layers,
                                                  std::size_t context) const;

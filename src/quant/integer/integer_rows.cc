@@ -455,16 +455,18 @@ IntegerCodes IntegerRows::round(const Rows& x, ThreadPool& pool, const Rotation*
   std::atomic<std::uint64_t> clipped{0};
   pool.for_each_part(rows, [&](std::size_t begin, std::size_t end) {
     std::vector<float> u(rounding_.in);
+    std::vector<float> made(x.make == nullptr ? 0 : rounding_.in);
     std::vector<float> turned(rotation == nullptr ? 0 : rounding_.in);
     std::vector<float> scratch(rotation == nullptr ? 0 : rotation->block());
     // What pads read is 0.
     std::vector<std::int16_t> codes(round_up(rounding_.in + 1, kWordChannels));
     for (std::size_t m = begin; m < end; ++m) {
-      if (rotation != nullptr) rotation->rotate(x.values.row(m), scratch, turned);
-      const RoundedRow row =
-          round_row(rounding_, *round_,
-                    rotation == nullptr ? x.values.row(m) : std::span<const float>(turned),
-                    x.positions[m], u, codes);
+      std::span<const float> values = x.row(m, made);
+      if (rotation != nullptr) {
+        rotation->rotate(values, scratch, turned);
+        values = turned;
+      }
+      const RoundedRow row = round_row(rounding_, *round_, values, x.positions[m], u, codes);
       out.steps[m] = row.step;
       out.chunks[m] = static_cast<std::uint32_t>(row.chunk);
       if (row.clipped != 0) clipped.fetch_add(row.clipped, std::memory_order_relaxed);

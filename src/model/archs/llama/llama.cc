@@ -65,22 +65,30 @@ class Llama : public Decoder {
   }
 
   bool attention(const Layer& layer, MatrixView<float> x, const Step& step, Workspace& w) const {
-    rms_norm(x, layer.attention_norm, w.normed, step.pool);
-    if (!project(layer.qkv, w.normed.view(), {w.q.view(), w.k.view(), w.v.view()}, step))
+    const auto normed = [&](std::size_t m, std::span<float> row) {
+      rms_norm(x.row(m), layer.attention_norm, row);
+    };
+    if (!project(layer.qkv, w.normed.view(), normed, {w.q.view(), w.k.view(), w.v.view()}, step))
       return false;
     kernels::apply_rope(w.angles, config_.head_width, w.q.view(), w.k.view(), step.pool);
     attend(layer.number, layer.window, w.q.view(), w.k.view(), w.v.view(), w.attended.view(), step);
-    if (!project(layer.output, w.attended.view(), {w.delta.view()}, step)) return false;
-    add(w.delta.view(), x, step);
-    return true;
+    return project(layer.output, w.attended.view(), {w.delta.view()}, step);
   }
 
-  /// down(silu(gate(x)) * up(x)): SwiGLU (Shazeer 2020, arXiv 2002.05202).
+  /// x += what the attention gave, then down(silu(gate(x)) * up(x)): SwiGLU (Shazeer 2020, arXiv
+  /// 2002.05202).
   bool mlp(const Layer& layer, MatrixView<float> x, const Step& step, Workspace& w) const {
-    rms_norm(x, layer.mlp_norm, w.normed, step.pool);
-    if (!project(layer.gate_up, w.normed.view(), {w.gate.view(), w.up.view()}, step)) return false;
-    kernels::silu_mul(*kernels().rows, w.gate.view(), w.up.view(), w.gate.view(), step.pool);
-    if (!project(layer.down, w.gate.view(), {w.delta.view()}, step)) return false;
+    const kernels::RowKernel& rows = *kernels().rows;
+    const auto normed = [&](std::size_t m, std::span<float> row) {
+      rows.add(x.row(m).data(), w.delta.row(m).data(), x.row(m).data(), x.cols());
+      rms_norm(x.row(m), layer.mlp_norm, row);
+    };
+    if (!project(layer.gate_up, w.normed.view(), normed, {w.gate.view(), w.up.view()}, step))
+      return false;
+    const auto middle = [&](std::size_t m, std::span<float> row) {
+      rows.silu_mul(w.gate.row(m).data(), w.up.row(m).data(), row.data(), row.size());
+    };
+    if (!project(layer.down, w.gate.view(), middle, {w.delta.view()}, step)) return false;
     add(w.delta.view(), x, step);
     return true;
   }
@@ -89,9 +97,9 @@ class Llama : public Decoder {
     kernels::rms_norm(*kernels().rows, x, final_norm_, epsilon_, x, pool);
   }
 
-  void rms_norm(MatrixView<const float> x, std::span<const float> weight, Matrix& y,
-                ThreadPool& pool) const {
-    kernels::rms_norm(*kernels().rows, x, weight, epsilon_, y.view(), pool);
+  void rms_norm(std::span<const float> x, std::span<const float> weight, std::span<float> y) const {
+    require(weight.size() == x.size() && y.size() == x.size(), "a norm has one weight per column");
+    kernels().rows->rms_norm(x.data(), weight.data(), epsilon_, y.data(), x.size());
   }
 
   Workspace workspace(std::size_t tokens) const {

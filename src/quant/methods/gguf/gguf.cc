@@ -279,8 +279,9 @@ GgufRounded Gguf::round(const Input& input, const Rows& x, ThreadPool& pool) {
   out.steps = AlignedBuffer<float>(rows * blocks);
   out.sums = AlignedBuffer<std::int32_t>(2 * rows * blocks);
   pool.for_each_part(rows, [&](std::size_t begin, std::size_t end) {
+    std::vector<float> made(x.make == nullptr ? 0 : input.in);
     for (std::size_t m = begin; m < end; ++m)
-      input.round->run(x.values.row(m).data(), input.in, highest_code(input),
+      input.round->run(x.row(m, made).data(), input.in, highest_code(input),
                        out.codes.data() + m * out.stride, out.steps.data() + m * blocks,
                        out.sums.data() + 2 * m * blocks);
   });

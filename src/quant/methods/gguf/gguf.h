@@ -123,6 +123,7 @@ class Gguf {
   static void matmul(const Input& input, const Packed& packed, const Rounded& rounded,
                      MatrixView<float> y, const Epilogue& epilogue, ThreadPool& pool);
   static bool forks_apart(const Input&) { return true; }
+  static bool makes_rows(const Input& input) { return input.rounds(); }
   static std::string kernel(const Input& input, const Packed& packed);
   static std::size_t resident_bytes(const Input& input) { return input_bytes(input); }
   static std::size_t resident_bytes(const Packed& packed) {
