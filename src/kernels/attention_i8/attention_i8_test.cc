@@ -99,7 +99,8 @@ TEST_P(AttentionI8KernelTest, GivesTheBitsOfTheDefinition) {
         }
 }
 
-TEST_P(AttentionI8KernelTest, AppendThenAttendIsTheSameAsABatch) {
+// Numbers in the names are those of the checks of tender.md section 9.
+TEST_P(AttentionI8KernelTest, TenderCheck20AppendThenAttendIsTheSameAsABatch) {
   TENDER_RUNS_OR_SKIP(GetParam());
   for (const Setting& setting : kSettings)
     for (const AttentionShape shape : kShapes)
@@ -243,7 +244,7 @@ TEST_P(AttentionI8KernelTest, IsNearFloatAndStaticsBringFourBitsNearer) {
             0.8 * relative_error(GetParam(), p, {{8, 4}, false}));
 }
 
-TEST_P(AttentionI8KernelTest, SharedHeadsAreTheSameAsExpandedOnes) {
+TEST_P(AttentionI8KernelTest, TenderCheck20SharedHeadsAreTheSameAsExpandedOnes) {
   TENDER_RUNS_OR_SKIP(GetParam());
   const Problem shared = problem({6, 2, 20}, 90, 0);
   Problem expanded = problem({6, 6, 20}, 90, 0);
@@ -318,7 +319,7 @@ TEST_P(AttentionI8KernelTest, ATruncatedCacheForgets) {
   }
 }
 
-TEST(KvI8, TakesTheBytesOfItsFormula) {
+TEST(TenderCheck20, ACacheTakesTheBytesOfItsFormula) {
   // per KV head: keys of 20 channels, 24 at 4 bits; values of 32; two float steps
   EXPECT_EQ(KvI8::bytes_per_token({4, 2, 20}, 8), 2U * (20 + 32 + 8));
   EXPECT_EQ(KvI8::bytes_per_token({4, 2, 20}, 4), 2U * (12 + 16 + 8));
