@@ -91,7 +91,8 @@ TYPED_TEST(MethodBadInputTest, TenderCheck10ScalesThatAreNotFiniteOrNotAboveZero
   });
 }
 
-TYPED_TEST(MethodBadInputTest, TenderCheck24AFlippedBitOfTheMetadataIsRefusedOrChangesNumbersWithoutHarm) {
+TYPED_TEST(MethodBadInputTest,
+           TenderCheck24AFlippedBitOfTheMetadataIsRefusedOrChangesNumbersWithoutHarm) {
   this->for_each([this](const MethodEntry& entry, const Json& options, const Problem& problem) {
     const auto whole = this->parts_of(*this->quantize(entry, options, problem));
     ThreadPool pool(1);
