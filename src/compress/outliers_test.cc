@@ -69,8 +69,9 @@ double farthest(const Matrix& a, const Matrix& b) {
   return largest;
 }
 
+// Check 15 of tender.md section 9: outlier channels for models that have none.
 // Powers of two leave every product of gain and column as it was, bit for bit.
-TEST_F(OutliersTest, FactorsOfTwoChangeNoLogitAndMakeTheirChannelsLarge) {
+TEST_F(OutliersTest, TenderCheck15FactorsOfTwoChangeNoLogitAndMakeTheirChannelsLarge) {
   for (const char* name : {"llama_gqa", "qwen2", "opt_pre"}) {
     SCOPED_TRACE(name);
     const OutlierRequest request{.factors = {8, 32}, .channels = 4};

@@ -1,13 +1,11 @@
 // What becomes of a quantization that was interrupted.
 
-#include <sys/wait.h>
-#include <unistd.h>
-#include <csignal>
 #include <nlohmann/json.hpp>
 
 #include "compress/journal.h"
 #include "compress/quantize_test_support.h"
 #include "quant/registry.h"
+#include "tests/support/kill_process.h"
 
 namespace tender::compress {
 namespace {
@@ -78,35 +76,40 @@ TEST_F(ResumeTest, WhatAttentionReachesIsKeptWithItsLayer) {
   EXPECT_EQ(refused(other).code(), "RUN_OTHER");
 }
 
-// The process itself is killed, as an operator or the system does it: no destructor runs.
 TEST_F(ResumeTest, AProcessThatWasKilledIsContinuedToTheSameBytes) {
-  const auto whole = request("whole", "gptq");
-  const auto again = request("again", "gptq");
-  run(whole);
-  const pid_t child = ::fork();
-  ASSERT_GE(child, 0);
-  if (child == 0) {
-    class Kill : public Progress {
-     public:
-      void update(std::uint64_t, std::uint64_t, std::string_view what) override {
-        if (what.starts_with("quantizing model.layers.1")) ::raise(SIGKILL);
-      }
-    } kill;
-    ThreadPool pool(1);
-    quantize(*io::open_checkpoint(model()), again, host_isa(), pool, kill);
-    ::_exit(0);
+  struct Case {
+    const char* method;
+    const char* options;
+  };
+  for (const auto& [method, options] :
+       {Case{"gptq", "{}"}, Case{"tender", "{}"},
+        Case{"tender", R"({"mode": "static", "chunk_rows": 16})"},
+        Case{"tender", R"({"weight_bits": 4, "weight_search": "gptq"})"}}) {
+    SCOPED_TRACE(std::string(method) + " " + options);
+    const auto whole = request("whole", method, options);
+    run(whole);
+    auto expected = files_of(whole.output);
+    expected.erase("tender_report.json");
+    for (const char* place : {"quantizing model.layers.0", "quantizing model.layers.1"}) {
+      const auto again = request("again", method, options);
+      ASSERT_TRUE(testing::killed({"", place}, [&](Progress& kill) {
+        ThreadPool pool(1);
+        quantize(*io::open_checkpoint(model()), again, host_isa(), pool, kill);
+      })) << place;
+      ASSERT_TRUE(fs::exists(unfinished(again)));
+      EXPECT_FALSE(fs::exists(again.output));
+      notes_.text.clear();
+      run(again);
+      EXPECT_EQ(notes_.text.find("1 of 2 layers are done") != std::string::npos,
+                std::string_view(place).ends_with("1"));
+      EXPECT_FALSE(fs::exists(unfinished(again)));
+      auto got = files_of(again.output);
+      got.erase("tender_report.json");
+      EXPECT_EQ(got, expected) << place;
+      fs::remove_all(again.output);
+    }
+    fs::remove_all(whole.output);
   }
-  int status = 0;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-  ASSERT_TRUE(fs::exists(unfinished(again)));
-  run(again);
-  EXPECT_THAT(notes_.text, HasSubstr("1 of 2 layers are done"));
-  auto expected = files_of(whole.output);
-  auto got = files_of(again.output);
-  expected.erase("tender_report.json");
-  got.erase("tender_report.json");
-  EXPECT_EQ(got, expected);
 }
 
 TEST_F(ResumeTest, OfAnotherRecipeTextOrModelIsRefusedWithTheDifference) {

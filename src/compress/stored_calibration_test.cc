@@ -1,4 +1,5 @@
-// Calibrations that are kept in a file.
+// Calibrations that are kept in a file. Numbers in the names are those of the checks of tender.md
+// section 9.
 
 #include <array>
 #include <functional>
@@ -20,7 +21,7 @@ TEST_F(QuantizeTest, ACalibrationFileIsReplacedWhereThatIsAskedFor) {
   EXPECT_GT(fs::file_size(*saving.save_calibration), 1000U);
 }
 
-TEST_F(QuantizeTest, ACalibrationThatWasKeptGivesTheSameBytes) {
+TEST_F(QuantizeTest, TenderCheck10ACalibrationThatWasKeptGivesTheSameBytes) {
   auto saving = request("direct");
   saving.save_calibration = folder_ / "seen.safetensors";
   run(saving);
@@ -100,7 +101,8 @@ fs::path kept(QuantizeRequest saving, const fs::path& file, std::uint64_t seed,
   return file;
 }
 
-TEST_F(QuantizeTest, CalibrationsOfOtherWindowsAreMergedInAnyOrderAndLoadedLikeAnyOther) {
+TEST_F(QuantizeTest,
+       TenderCheck10CalibrationsOfOtherWindowsAreMergedInAnyOrderAndLoadedLikeAnyOther) {
   const auto calibrate = [&](const char* file, std::uint64_t seed) {
     QuantizeRequest saving = request("out");
     saving.recipe.attention = model::AttentionBits{};
@@ -173,6 +175,37 @@ TEST_F(QuantizeTest, WhatIsNoCalibrationIsRefused) {
   EXPECT_EQ(refused(loading).code(), "CK_CALIBRATION");
   loading.load_calibration = text();
   EXPECT_EQ(refused(loading).kind(), ErrorKind::corrupt_file);
+}
+
+TEST_F(QuantizeTest, TenderCheck10ACalibrationThatWasCutOrDamagedIsRefused) {
+  auto saving = request("direct");
+  saving.recipe.attention = model::AttentionBits{};
+  saving.save_calibration = folder_ / "seen";
+  run(saving);
+  const std::string whole = read_text(*saving.save_calibration);
+  auto loading = request("out");
+  loading.calibration.reset();
+  loading.recipe.attention = saving.recipe.attention;
+  loading.load_calibration = folder_ / "damaged";
+  const auto kind_of = [&](const std::string& bytes) {
+    write_text(*loading.load_calibration, bytes);
+    return refused(loading).kind();
+  };
+  std::uint64_t header = 0;
+  std::memcpy(&header, whole.data(), sizeof header);
+  for (const std::size_t keep : {std::size_t{0}, std::size_t{7}, std::size_t{8}, 8 + header / 2,
+                                 8 + header, whole.size() / 2, whole.size() - 1})
+    EXPECT_EQ(kind_of(whole.substr(0, keep)), ErrorKind::corrupt_file) << "kept " << keep;
+  EXPECT_EQ(kind_of(whole + "x"), ErrorKind::corrupt_file);
+  for (const char* word : {"F32", "I32", "shape", "data_offsets"}) {
+    std::string damaged = whole;
+    const std::size_t at = damaged.find(word);
+    ASSERT_LT(at, header) << word;
+    damaged[at] ^= 1;
+    EXPECT_EQ(kind_of(damaged), ErrorKind::corrupt_file) << word;
+  }
+  write_text(*loading.load_calibration, whole);
+  EXPECT_NO_THROW(run(loading));
 }
 
 }  // namespace

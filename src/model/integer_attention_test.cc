@@ -1,4 +1,5 @@
-// Attention and the KV cache in integers, in whole models.
+// Attention and the KV cache in integers, in whole models. Numbers in the names are those of the
+// checks of tender.md section 9.
 
 #include <algorithm>
 #include <cmath>
@@ -45,7 +46,7 @@ TEST_P(IntegerAttentionTest, IsNearFloatAtEightBitsAndFartherAtFour) {
   EXPECT_GT(four, eight);
 }
 
-TEST_P(IntegerAttentionTest, PiecesThreadsAndInstructionSetsGiveTheSameBits) {
+TEST_P(IntegerAttentionTest, TenderCheck20PiecesThreadsAndInstructionSetsGiveTheSameBits) {
   const auto ids = golden_ids(GetParam());
   for (const int bits : {8, 4}) {
     const auto model = load_with(golden_path(GetParam()), bits);
@@ -80,7 +81,7 @@ TEST_P(IntegerAttentionTest, ABatchIsTheSameAsEachAloneAndATruncatedSequenceForg
     EXPECT_TRUE(std::ranges::equal(alone.row(i), logits.row(i))) << "token " << i;
 }
 
-TEST_P(IntegerAttentionTest, SequencesTakeTheBytesOfTheFormula) {
+TEST_P(IntegerAttentionTest, TenderCheck20SequencesTakeTheBytesOfTheFormula) {
   const auto path = golden_path(GetParam());
   const auto in_float = load(path);
   EXPECT_FALSE(in_float->attention_bits());

@@ -6,6 +6,7 @@
 #include "base/rng.h"
 #include "model/test_support.h"
 #include "quant/registry.h"
+#include "quant/rotation/rotation.h"
 
 namespace tender::model {
 namespace {
@@ -109,6 +110,75 @@ TEST_P(Layerwise, ASiteThatIsReplacedIsTheOneThatRuns) {
   loaded.layerwise->replace(last, std::move(site));
   loaded.layerwise->run(changed.view(), pool);
   EXPECT_FALSE(same_bits(rows, changed));
+}
+
+/// A site in float that turns its rows as quantized ones do (docs/adr/0003-rotation.md).
+class RotatedFloatSite : public quant::PackedSite {
+ public:
+  RotatedFloatSite(const SiteSpec& site, const WeightReader& weights, ThreadPool& pool)
+      : rotation_(site.shape.in) {
+    std::vector<Matrix> turned;
+    std::vector<MatrixView<const float>> views;
+    for (const std::string& linear : site.linears)
+      turned.push_back(rotation_.rotated_weights(weights.matrix(linear + ".weight").view(), pool));
+    for (const Matrix& w : turned) views.push_back(w.view());
+    product_ = quant::float_site(views);
+    product_->prepare(host_isa());
+  }
+  void matmul(const Rows& x, std::span<const quant::SiteOutput> outputs,
+              ThreadPool& pool) const override {
+    const Matrix turned = rotation_.rotated(x.values, pool);
+    product_->matmul({turned.view(), x.positions}, outputs, pool);
+  }
+
+  std::string_view method() const override { return product_->method(); }
+  quant::InputRounding inputs() const override { return product_->inputs(); }
+  std::string describe() const override { return "rotated, not rounded"; }
+  std::size_t linears() const override { return product_->linears(); }
+  LinearShape shape(std::size_t linear) const override { return product_->shape(linear); }
+  std::size_t bytes() const override { return product_->bytes(); }
+  std::size_t resident_bytes() const override { return product_->resident_bytes(); }
+  double activation_bits() const override { return product_->activation_bits(); }
+  std::string kernel() const override { return product_->kernel(); }
+  void reference(const Rows&, std::size_t, MatrixView<double>) const override {}
+  void dequantize(std::size_t, MatrixView<float>) const override {}
+  void save(PartSink&, std::span<PartSink* const>) const override {}
+  void prepare(Isa) override {}
+
+ private:
+  quant::Rotation rotation_;
+  std::unique_ptr<quant::PackedSite> product_;
+};
+
+// Check 17 of tender.md section 9.
+TEST_P(Layerwise, TenderCheck17LogitsOfRotatedSitesInFloatAreThoseOfTheModelTo1e4) {
+  Loaded loaded(GetParam());
+  ThreadPool pool(2);
+  const auto ids = tokens_of(loaded.spec);
+  Matrix rows(ids.size(), loaded.spec.info.width);
+  loaded.layerwise->embed(ids, rows.view(), pool);
+  for (std::size_t n = 0; n < loaded.spec.info.layers; ++n) {
+    loaded.layerwise->enter(n);
+    const auto [first, end] = loaded.spec.sites_of(n);
+    for (std::size_t s = first; s < end; ++s)
+      loaded.layerwise->replace(
+          s, std::make_unique<RotatedFloatSite>(loaded.spec.sites[s], loaded.weights, pool));
+    loaded.layerwise->run(rows.view(), pool);
+  }
+  loaded.layerwise->finish(rows.view(), pool);
+  Matrix logits(ids.size(), loaded.spec.info.vocabulary);
+  loaded.layerwise->logits(rows.view(), logits.view(), pool);
+
+  const Matrix expected = run_model(*load(golden_path(GetParam())), ids);
+  EXPECT_FALSE(same_bits(logits, expected)) << "rows were turned";
+  for (std::size_t m = 0; m < ids.size(); ++m) {
+    double largest = 0, off = 0;
+    for (std::size_t v = 0; v < logits.cols(); ++v) {
+      largest = std::max(largest, std::abs(static_cast<double>(expected(m, v))));
+      off = std::max(off, std::abs(static_cast<double>(logits(m, v) - expected(m, v))));
+    }
+    EXPECT_LE(off, 1e-4 * largest) << "token " << m;
+  }
 }
 
 TEST_P(Layerwise, TokensOutsideTheVocabularyAreRefused) {

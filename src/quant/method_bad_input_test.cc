@@ -1,4 +1,5 @@
 // Damaged parts, wrong shapes and numbers that are not finite, for every member of AllMethods.
+// Numbers in the names are those of the checks of tender.md section 9.
 
 #include <gtest/gtest.h>
 
@@ -25,7 +26,7 @@ template <class M>
 class MethodBadInputTest : public MethodTest<M> {};
 TYPED_TEST_SUITE(MethodBadInputTest, AsTypes<AllMethods>::type, MethodName);
 
-TYPED_TEST(MethodBadInputTest, AMissingReshapedOrRetypedPartIsRefused) {
+TYPED_TEST(MethodBadInputTest, TenderCheck10AMissingReshapedOrRetypedPartIsRefused) {
   this->for_each([this](const MethodEntry& entry, const Json& options, const Problem& problem) {
     const auto whole = this->parts_of(*this->quantize(entry, options, problem));
     for (std::size_t p = 0; p < whole.size(); ++p)
@@ -61,7 +62,7 @@ TYPED_TEST(MethodBadInputTest, AMissingReshapedOrRetypedPartIsRefused) {
   });
 }
 
-TYPED_TEST(MethodBadInputTest, ScalesThatAreNotFiniteOrNotAboveZeroAreRefused) {
+TYPED_TEST(MethodBadInputTest, TenderCheck10ScalesThatAreNotFiniteOrNotAboveZeroAreRefused) {
   this->for_each([this](const MethodEntry& entry, const Json& options, const Problem& problem) {
     const auto whole = this->parts_of(*this->quantize(entry, options, problem));
     for (const float bad : {0.0F, -1.0F, std::numeric_limits<float>::infinity(),
@@ -90,7 +91,8 @@ TYPED_TEST(MethodBadInputTest, ScalesThatAreNotFiniteOrNotAboveZeroAreRefused) {
   });
 }
 
-TYPED_TEST(MethodBadInputTest, AFlippedBitOfTheMetadataIsRefusedOrChangesNumbersWithoutHarm) {
+TYPED_TEST(MethodBadInputTest,
+           TenderCheck24AFlippedBitOfTheMetadataIsRefusedOrChangesNumbersWithoutHarm) {
   this->for_each([this](const MethodEntry& entry, const Json& options, const Problem& problem) {
     const auto whole = this->parts_of(*this->quantize(entry, options, problem));
     ThreadPool pool(1);

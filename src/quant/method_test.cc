@@ -1,4 +1,5 @@
 // The promises of a method (architecture 9.2), for every member of AllMethods in several settings.
+// Numbers in the names are those of the checks of tender.md section 9.
 
 #include <gtest/gtest.h>
 
@@ -40,7 +41,7 @@ TYPED_TEST(MethodTest, UnpackAfterPackIsTheIdentity) {
   });
 }
 
-TYPED_TEST(MethodTest, LoadAfterSaveGivesTheSamePartsByteForByte) {
+TYPED_TEST(MethodTest, TenderCheck10LoadAfterSaveGivesTheSamePartsByteForByte) {
   this->for_each([this](const MethodEntry& entry, const Json& options, const Problem& problem) {
     const auto site = this->quantize(entry, options, problem);
     const auto again = this->load(entry, this->parts_of(*site));
@@ -285,7 +286,7 @@ TYPED_TEST(MethodTest, QuantizingDequantizedWeightsChangesNothingWhereItSaysSo) 
   });
 }
 
-TYPED_TEST(MethodTest, CalibrationIsWantedKeptAndIndependentOfTheOrderOfSequences) {
+TYPED_TEST(MethodTest, TenderCheck10CalibrationIsWantedKeptAndIndependentOfTheOrderOfSequences) {
   this->for_each([this](const MethodEntry& entry, const Json& options, const Problem& problem) {
     const Problem other(problem.shape.centre, problem.shape.nonnegative, 8);
     const auto forth = entry.quantizer(options, problem.shape);

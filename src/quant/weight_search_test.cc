@@ -77,7 +77,8 @@ TEST_F(WeightSearchTest, FromMaximaToTheNearestItIsPlainRounding) {
     }
 }
 
-TEST_F(WeightSearchTest, TheIdentityAsMomentGivesPlainRoundingInEveryFormat) {
+// Numbers in the names are those of the checks of tender.md section 9.
+TEST_F(WeightSearchTest, TenderCheck18TheIdentityAsMomentGivesPlainRoundingInEveryFormat) {
   MatrixOf<double> identity(100, 100);
   for (std::size_t a = 0; a < 100; ++a)
     for (std::size_t b = 0; b < 100; ++b) identity(a, b) = a == b ? 1 : 0;
@@ -89,7 +90,7 @@ TEST_F(WeightSearchTest, TheIdentityAsMomentGivesPlainRoundingInEveryFormat) {
             search(format, WeightSearch::rtn, scale, {}));
 }
 
-TEST_F(WeightSearchTest, OnCorrelatedRowsGptqCostsLessThanRtnInEveryFormat) {
+TEST_F(WeightSearchTest, TenderCheck18OnCorrelatedRowsGptqCostsLessThanRtnInEveryFormat) {
   for (const WeightFormat& format : kFormats)
     for (const WeightScale scale : {WeightScale::max, WeightScale::mse})
       for (const SweepOrder order : {SweepOrder::largest_first, SweepOrder::natural})

@@ -252,7 +252,8 @@ TEST(GgufTest, AnAlignmentOfItsOwnIsUsed) {
   }
 }
 
-TEST(GgufTest, EveryTruncationIsRefusedButInThePaddingAtTheEnd) {
+// Check 24 of tender.md section 9.
+TEST(GgufTest, TenderCheck24EveryTruncationIsRefusedButInThePaddingAtTheEnd) {
   GgufFile file = all_types();
   const std::string whole =
       file.tensor("a", {4}, kTypeF32, 16).tensor("b", {5}, kTypeF32, 20).bytes();

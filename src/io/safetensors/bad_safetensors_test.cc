@@ -201,7 +201,8 @@ TEST(SafetensorsTest, TensorsAndMetadataAreWhatTheHeaderSays) {
   EXPECT_EQ(found.tensors[1].elements(), 1U);
 }
 
-TEST(SafetensorsTest, EveryTruncationIsRefused) {
+// Check 24 of tender.md section 9.
+TEST(SafetensorsTest, TenderCheck24EveryTruncationIsRefused) {
   const std::string whole = safetensors_file(
       with(
           R"(,"b":{"dtype":"F64","shape":[2],"data_offsets":[4,20]},"__metadata__":{"format":"pt"})") +

@@ -8,6 +8,7 @@
 #include <ostream>
 #include <vector>
 
+#include "kernels/hadamard/hadamard.h"
 #include "kernels/kernel_testing.h"
 
 namespace tender::kernels {
@@ -140,6 +141,120 @@ TEST_P(AttentionKernelTest, AgreesWithDoubleWithinTheRoundingBound) {
                 << "token " << t << ", head " << h;
         }
     }
+}
+
+/// Multiples of 2^-8: differences of them are exact.
+void keep_coarse(Matrix& m) {
+  for (float& x : m.span()) x = std::nearbyint(256 * x) / 256;
+}
+
+/// Queries and keys of 20 channels with 20 zeros behind them, and the same with a bias taken off
+/// both. The zeros make room for the one term that softmax does not cancel (tender.md 2.10):
+/// [Q - b_Q, b_Q] [K - b_K, K]ᵀ = (Q - b_Q) (K - b_K)ᵀ + b_Q Kᵀ.
+struct Centred {
+  static constexpr std::size_t kWidth = 20;
+
+  /// @param centred_keys  the term is b_Q (K - b_K)ᵀ, which is what a cache of centred keys has
+  explicit Centred(bool centred_keys)
+      : plain(problem({6, 2, 2 * kWidth}, 50, 0)), centred(problem({6, 2, 2 * kWidth}, 50, 0)) {
+    Rng rng(5, "biases");
+    query_bias = random_matrix(1, plain.q.cols(), rng);
+    key_bias = random_matrix(1, plain.k.cols(), rng);
+    for (Matrix* m : {&plain.q, &plain.k, &query_bias, &key_bias}) keep_coarse(*m);
+    for (std::size_t t = 0; t < plain.tokens; ++t) {
+      for (std::size_t c = 0; c < plain.q.cols(); c += 2 * kWidth)
+        for (std::size_t d = c; d < c + kWidth; ++d) {
+          plain.q(t, d + kWidth) = 0;
+          plain.q(t, d) += 2 * query_bias(0, d);
+          centred.q(t, d) = plain.q(t, d) - query_bias(0, d);
+          centred.q(t, d + kWidth) = query_bias(0, d);
+        }
+      for (std::size_t c = 0; c < plain.k.cols(); c += 2 * kWidth)
+        for (std::size_t d = c; d < c + kWidth; ++d) {
+          plain.k(t, d + kWidth) = 0;
+          plain.k(t, d) += 2 * key_bias(0, d);
+          centred.k(t, d) = plain.k(t, d) - key_bias(0, d);
+          centred.k(t, d + kWidth) = centred_keys ? centred.k(t, d) : plain.k(t, d);
+        }
+    }
+  }
+  Problem plain, centred;
+  Matrix query_bias, key_bias;
+};
+
+double dot(std::span<const float> a, std::span<const float> b) {
+  double sum = 0;
+  for (std::size_t d = 0; d < a.size(); ++d)
+    sum += static_cast<double>(a[d]) * static_cast<double>(b[d]);
+  return sum;
+}
+
+// Numbers in the names are those of the checks of tender.md section 9.
+TEST(TenderCheck8, TheExpansionOfQKWithBothBiasesEqualsTheDirectProduct) {
+  const Centred c(false);
+  const std::size_t width = Centred::kWidth;
+  for (std::size_t h = 0; h < 6; ++h) {
+    const std::size_t q = h * 2 * width, k = h / 3 * 2 * width;
+    const auto query_bias = c.query_bias.row(0).subspan(q, width);
+    const auto key_bias = c.key_bias.row(0).subspan(k, width);
+    for (std::size_t t = 0; t < 50; ++t)
+      for (std::size_t j = 0; j <= t; ++j) {
+        const auto query = c.plain.q.row(t).subspan(q, width);
+        const auto key = c.plain.k.row(j).subspan(k, width);
+        // products of multiples of 2^-8: double holds every sum
+        EXPECT_EQ(dot(c.centred.q.row(t).subspan(q, width), c.centred.k.row(j).subspan(k, width)) +
+                      dot(query_bias, key) + dot(query, key_bias) - dot(query_bias, key_bias),
+                  dot(query, key));
+      }
+  }
+}
+
+TEST_P(AttentionKernelTest, TenderCheck8SoftmaxCancelsTheTermsThatAreTheSameForAllKeys) {
+  TENDER_RUNS_OR_SKIP(GetParam());
+  for (const bool centred_keys : {false, true}) {
+    const Centred c(centred_keys);
+    const Matrix out = run(GetParam(), c.centred, 50, 2);
+    for (std::size_t t = 0; t < 50; ++t)
+      for (std::size_t h = 0; h < 6; ++h) {
+        const Exact whole = exact(c.plain, t, h), without = exact(c.centred, t, h);
+        for (std::size_t d = 0; d < 2 * Centred::kWidth; ++d) {
+          ASSERT_NEAR(without.value[d], whole.value[d], 1e-12);
+          ASSERT_NEAR(static_cast<double>(out(t, h * 2 * Centred::kWidth + d)), whole.value[d],
+                      without.bound);
+        }
+      }
+  }
+}
+
+// Not something that a model here does; docs/adr/0003-rotation.md says why.
+TEST_P(AttentionKernelTest, TenderCheck17TurningQueriesAndKeysOfAHeadAlikeChangesNothing) {
+  TENDER_RUNS_OR_SKIP(GetParam());
+  for (const std::size_t width : {64U, 48U, 20U, 14U}) {
+    const Problem p = problem({6, 2, width}, 40, 0);
+    Problem turned = problem({6, 2, width}, 40, 0);
+    const Hadamard rotation(width, 2);
+    std::vector<double> x(width), y(width);
+    for (Matrix* m : {&turned.q, &turned.k})
+      for (std::size_t t = 0; t < 40; ++t)
+        for (std::size_t c = 0; c < m->cols(); c += width) {
+          const auto head = m->row(t).subspan(c, width);
+          std::ranges::copy(head, x.begin());
+          rotation.rotate(x, y);
+          std::ranges::transform(y, head.begin(), [](double v) { return static_cast<float>(v); });
+        }
+    EXPECT_FALSE(same_bits(turned.k.view(), p.k.view()));
+    const Matrix out = run(GetParam(), turned, 40, 1);
+    for (std::size_t t = 0; t < 40; ++t)
+      for (std::size_t h = 0; h < 6; ++h) {
+        const Exact truth = exact(p, t, h);
+        // Of turned rows; that they were rounded moves a score by 2 ulp of the sizes in its sum,
+        // less than the width + 2 that the bound has for it.
+        const double bound = 2 * exact(turned, t, h).bound;
+        for (std::size_t d = 0; d < width; ++d)
+          ASSERT_NEAR(static_cast<double>(out(t, h * width + d)), truth.value[d], bound)
+              << width << " wide, token " << t << ", head " << h;
+      }
+  }
 }
 
 TEST_P(AttentionKernelTest, WhatARowDoesNotSeeCannotReachIt) {

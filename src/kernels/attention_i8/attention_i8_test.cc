@@ -99,7 +99,8 @@ TEST_P(AttentionI8KernelTest, GivesTheBitsOfTheDefinition) {
         }
 }
 
-TEST_P(AttentionI8KernelTest, AppendThenAttendIsTheSameAsABatch) {
+// Numbers in the names are those of the checks of tender.md section 9.
+TEST_P(AttentionI8KernelTest, TenderCheck20AppendThenAttendIsTheSameAsABatch) {
   TENDER_RUNS_OR_SKIP(GetParam());
   for (const Setting& setting : kSettings)
     for (const AttentionShape shape : kShapes)
@@ -243,7 +244,31 @@ TEST_P(AttentionI8KernelTest, IsNearFloatAndStaticsBringFourBitsNearer) {
             0.8 * relative_error(GetParam(), p, {{8, 4}, false}));
 }
 
-TEST_P(AttentionI8KernelTest, SharedHeadsAreTheSameAsExpandedOnes) {
+// Keys are stored less their bias and queries are not centred, so that Q b_Kᵀ is all that the
+// expansion leaves (tender.md 2.10; docs/adr/0005-attention.md): one number per query row, which
+// softmax cancels and which is never computed.
+TEST_P(AttentionI8KernelTest, TenderCheck8WhatTheBiasOfKeysAddsToScoresIsDroppedAndChangesNothing) {
+  TENDER_RUNS_OR_SKIP(GetParam());
+  for (const AttentionShape shape : kShapes)
+    for (const Setting& setting : kSettings) {
+      if (!setting.statics) continue;
+      const Problem p = problem(shape, 90, 0);
+      Problem centred = problem(shape, 90, 0);
+      for (std::size_t d = 0; d < p.k.cols(); ++d) {
+        centred.statics.key_bias[d] = 0;
+        for (std::size_t t = 0; t < 90; ++t) centred.k(t, d) -= p.statics.key_bias[d];
+      }
+      EXPECT_TRUE(same_bits(run(GetParam(), p, setting, 90, 1).view(),
+                            run(GetParam(), centred, setting, 90, 1).view()));
+      if (setting.bits.rows == 8 && setting.bits.cache == 8) {
+        // From attention in float over keys as they came, with the term, what is far is the
+        // rounding alone, as above.
+        EXPECT_LT(relative_error(GetParam(), p, setting), 0.025) << shape.head_width << " wide";
+      }
+    }
+}
+
+TEST_P(AttentionI8KernelTest, TenderCheck20SharedHeadsAreTheSameAsExpandedOnes) {
   TENDER_RUNS_OR_SKIP(GetParam());
   const Problem shared = problem({6, 2, 20}, 90, 0);
   Problem expanded = problem({6, 6, 20}, 90, 0);
@@ -318,7 +343,7 @@ TEST_P(AttentionI8KernelTest, ATruncatedCacheForgets) {
   }
 }
 
-TEST(KvI8, TakesTheBytesOfItsFormula) {
+TEST(TenderCheck20, ACacheTakesTheBytesOfItsFormula) {
   // per KV head: keys of 20 channels, 24 at 4 bits; values of 32; two float steps
   EXPECT_EQ(KvI8::bytes_per_token({4, 2, 20}, 8), 2U * (20 + 32 + 8));
   EXPECT_EQ(KvI8::bytes_per_token({4, 2, 20}, 4), 2U * (12 + 16 + 8));

@@ -127,7 +127,8 @@ class GemmI4Test : public ::testing::TestWithParam<GemmI4Kernel> {
   }
 };
 
-TEST_P(GemmI4Test, SumsEqualThe64BitSumModulo2To32ForOddSizesAllPlanesAndExtremeCodes) {
+// Check 2 of tender.md section 9.
+TEST_P(GemmI4Test, TenderCheck2SumsEqualThe64BitSumModulo2To32ForOddSizesAllPlanesAndExtremeCodes) {
   Rng rng(21, "sizes");
   for (std::uint64_t seed = 0; seed < 80; ++seed) {
     const std::size_t groups[] = {0, 8, 32, 64, 128};

@@ -93,7 +93,8 @@ std::vector<Segment> long_segments(Rng& rng) {
   return segments;
 }
 
-TEST(AmxBody, SumsInEmulatedTilesEqualThe64BitSumForAnyGroupsRowsAndPanels) {
+// Check 2 of tender.md section 9.
+TEST(TenderCheck2, SumsInEmulatedTilesEqualThe64BitSumForAnyGroupsRowsAndPanels) {
   Rng rng(31, "amx");
   for (std::uint64_t seed = 0; seed < 60; ++seed)
     for (const bool is_signed : {true, false}) {

@@ -12,9 +12,10 @@ namespace tender::kernels::testing {
 
 /// A random product with a 64-bit oracle. Slots are channels here: order is the caller's affair.
 struct Product {
+  /// @param bits  of weights, and of codes that are bytes
   Product(std::uint64_t seed, std::size_t outputs, std::size_t rows_,
           std::vector<Segment> segments_, CodeWidth width_, bool is_signed_, bool offset,
-          bool extreme)
+          bool extreme, int bits = 8)
       : rows(rows_), width(width_), is_signed(is_signed_), segments(std::move(segments_)) {
     Rng rng(seed, "gemm_i8");
     std::size_t panel_quads = 0;
@@ -22,8 +23,9 @@ struct Product {
       stride = std::max<std::size_t>(stride, std::size_t{4} * (s.codes + s.quads));
       panel_quads = std::max<std::size_t>(panel_quads, s.panel + s.quads);
     }
-    const int low = width == CodeWidth::words ? -32768 : is_signed ? -128 : 0;
-    const int high = width == CodeWidth::words ? 32767 : is_signed ? 127 : 255;
+    const int half = 1 << (bits - 1);
+    const int low = width == CodeWidth::words ? -32768 : is_signed ? -half : 0;
+    const int high = width == CodeWidth::words ? 32767 : is_signed ? half - 1 : 2 * half - 1;
     const auto draw = [&](int least, int most) {
       if (extreme) return rng.below(2) == 0 ? least : most;
       return least + static_cast<int>(rng.below(static_cast<std::uint64_t>(most - least + 1)));
@@ -31,7 +33,7 @@ struct Product {
     codes.resize(rows * stride);
     for (int& code : codes) code = draw(low, high);
     weights.resize(outputs * panel_quads * 4);
-    for (std::int8_t& w : weights) w = static_cast<std::int8_t>(draw(-128, 127));
+    for (std::int8_t& w : weights) w = static_cast<std::int8_t>(draw(-half, half - 1));
     in = panel_quads * 4;
 
     panels = PanelsI8(outputs, panel_quads, offset);

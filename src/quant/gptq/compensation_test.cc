@@ -1,4 +1,4 @@
-// Check 18 of tender.md section 9, and what a sweep promises beside it.
+// Check 18 of tender.md section 9, by number, and what a sweep promises beside it.
 
 #include "quant/gptq/compensation.h"
 
@@ -83,7 +83,7 @@ double cost(const MatrixOf<double>& h, double added, std::span<const float> w,
   return sum;
 }
 
-TEST(CompensationTest, TheSumOfTheErrorsOfTheStepsIsTheQuadraticFormOfCheck18To1e_6) {
+TEST(TenderCheck18, TheSumOfTheErrorsOfTheStepsIsTheQuadraticFormTo1e6) {
   for (const std::size_t in : {5U, 70U, 129U})
     for (const SweepOrder order : {SweepOrder::natural, SweepOrder::largest_first}) {
       const MatrixOf<double> h = moment_of(correlated_rows(40, in));
@@ -116,7 +116,7 @@ TEST(CompensationTest, TheFactorIsTheOneOfTheInverse) {
     }
 }
 
-TEST(CompensationTest, TheIdentityAsMomentGivesPlainRounding) {
+TEST(TenderCheck18, TheIdentityAsMomentGivesPlainRounding) {
   const std::size_t in = 40;
   MatrixOf<double> h(in, in);
   for (std::size_t a = 0; a < in; ++a)
@@ -128,7 +128,7 @@ TEST(CompensationTest, TheIdentityAsMomentGivesPlainRounding) {
       EXPECT_EQ(swept.rounded(n, k), nearest(static_cast<double>(w(n, k))));
 }
 
-TEST(CompensationTest, OnCorrelatedRowsItCostsLessThanPlainRounding) {
+TEST(TenderCheck18, OnCorrelatedRowsItCostsLessThanPlainRounding) {
   for (const std::uint64_t seed : {1U, 2U, 3U, 4U, 5U}) {
     const MatrixOf<double> h = moment_of(correlated_rows(200, 48, seed));
     const Matrix w = random_weights(32, 48);

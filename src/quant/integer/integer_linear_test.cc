@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -23,7 +24,7 @@ Isa usable(Isa mask) {
                           static_cast<std::uint32_t>(detected_isa()));
 }
 
-/// A random layer of 4-bit codes, rows for it, and the exact sums.
+/// A random layer of 4-bit codes or of `bits`, rows for it, and the exact sums.
 struct Problem {
   struct Kind {
     std::size_t chunks = 1;
@@ -32,19 +33,23 @@ struct Problem {
     int element_groups = 0;
     std::size_t group = 0;
     bool extreme = false;
+    int bits = 4;       ///< of a weight
+    int row_bits = 8;   ///< of a code of the rows
+    bool bare = false;  ///< scales and steps are 1 and nothing is added: results are the sums
   };
 
   Problem(std::uint64_t seed, const Kind& kind, LinearShape shape_, std::size_t rows)
       : rng(seed, "integer linear"), shape(shape_), group(kind.group), x(rows, shape_.in) {
     rounding.in = shape.in;
-    rounding.low = kind.is_signed ? -128 : 0;
-    rounding.high = kind.is_signed ? 127 : 255;
+    const int half = 1 << (kind.row_bits - 1), most = (1 << (kind.bits - 1)) - 1;
+    rounding.low = kind.is_signed ? -half : 0;
+    rounding.high = kind.is_signed ? half - 1 : 2 * half - 1;
     rounding.element_groups = kind.element_groups;
     rounding.by_row = kind.element_groups > 0;
     rounding.chunk_rows = kind.chunks > 1 ? 7 : 0;
     for (std::size_t c = 0; c < kind.chunks; ++c) {
       ChunkRounding& chunk = rounding.chunks.emplace_back();
-      chunk.unit = 0.5F;
+      chunk.unit = kind.bare ? 1.0F : 0.5F;
       if (kind.shifts == 0) continue;
       for (std::size_t k = 0; k < shape.in; ++k) {
         const std::uint64_t at = rng.below(kind.shifts + std::uint64_t{1});
@@ -61,20 +66,26 @@ struct Problem {
       const ChunkRounding& chunk = rounding.chunks[rounding.chunk_of(positions[m])];
       for (std::size_t k = 0; k < shape.in; ++k)
         x(m, k) = (kind.extreme ? m % 2 == 0 || !kind.is_signed ? 300.0F : -300.0F
-                                : 60.0F * rng.normal()) *
+                                : 0.46875F * static_cast<float>(half) * rng.normal()) *
                   std::ldexp(1.0F, chunk.shift.empty() ? 0 : int{chunk.shift[k]});
     }
     const std::size_t groups = group == 0 ? 0 : (shape.in + group - 1) / group;
-    for (std::size_t i = 0; i < shape.out * shape.in; ++i)
-      codes.push_back(static_cast<std::int8_t>(kind.extreme
-                                                   ? 7 - 14 * static_cast<int>(rng.below(20) == 0)
-                                                   : static_cast<int>(rng.below(15)) - 7));
-    if (group == 0) codes[0] = -8;
+    for (std::size_t i = 0; i < shape.out * shape.in; ++i) {
+      const int code =
+          kind.extreme ? (rng.below(20) == 0 ? -most : most)
+                       : static_cast<int>(rng.below(2U * static_cast<unsigned>(most) + 1)) - most;
+      codes.push_back(static_cast<std::int8_t>(code));
+    }
+    if (group == 0) codes[0] = static_cast<std::int8_t>(-most - 1);
     for (std::size_t i = 0; i < shape.out * groups; ++i)
       multipliers.push_back(static_cast<std::uint8_t>(1 + rng.below(18)));
     for (std::size_t n = 0; n < shape.out; ++n) scales.push_back(0.01F + 0.001F * rng.normal());
     for (std::size_t i = 0; i < shape.out * kind.chunks; ++i) addends.push_back(rng.normal());
     for (std::size_t n = 0; n < shape.out; ++n) bias.push_back(rng.normal());
+    if (!kind.bare) return;
+    std::ranges::fill(scales, 1.0F);
+    std::ranges::fill(addends, 0.0F);
+    std::ranges::fill(bias, 0.0F);
   }
 
   IntegerWeights weights() const { return {shape, codes, scales, addends, multipliers, group}; }
@@ -147,7 +158,8 @@ std::vector<Problem::Kind> kinds() {
 
 constexpr std::size_t kNever = 0, kAlways = 1000;
 
-TEST(IntegerLinearOf4Bits, EveryPathOnEveryIsaGivesTheBitsOfTheDefinition) {
+// Numbers in the names are those of the checks of tender.md section 9.
+TEST(TenderCheck3, EveryPathOf4BitWeightsOnEveryIsaGivesTheBitsOfTheDefinition) {
   Rng rng(31, "sizes");
   std::uint64_t seed = 0;
   for (const Problem::Kind& kind : kinds())
@@ -160,6 +172,49 @@ TEST(IntegerLinearOf4Bits, EveryPathOnEveryIsaGivesTheBitsOfTheDefinition) {
             ASSERT_EQ(p.matmul(usable(mask), few_rows, fold, 1 + seed % 2), expected)
                 << "seed " << seed << ", " << to_string(usable(mask)) << ", " << p.kernel;
     }
+}
+
+TEST(TenderCheck3, EveryPathGivesTheSameIntegersBeforeTheyAreScaled) {
+  std::uint64_t seed = 300;
+  for (const int bits : {4, 8})
+    for (const bool is_signed : {true, false})
+      for (const std::size_t chunks : {1U, 2U}) {
+        const Problem p(++seed,
+                        {.chunks = chunks,
+                         .shifts = bits == 4 ? 6U : 3U,
+                         .is_signed = is_signed,
+                         .bits = bits,
+                         .bare = true},
+                        {35, 61}, 23);
+        const auto expected = p.expected();
+        ASSERT_LT(p.largest, std::int64_t{1} << 24) << "float32 holds every sum";
+        for (const Isa mask : kMasks)
+          for (const std::size_t few_rows : {kNever, kAlways})
+            for (const std::size_t threads : {1U, 2U})
+              for (const int held : {bits, 8})  // 4-bit weights as bytes, too
+                ASSERT_EQ(p.matmul(usable(mask), few_rows, true, threads, held), expected)
+                    << "seed " << seed << ", " << to_string(usable(mask)) << ", " << p.kernel;
+      }
+}
+
+TEST(TenderCheck2, TheSumIsThatOfTheGroupsTimesTheirPowersForAnyBitsAndNumberOfGroups) {
+  std::uint64_t seed = 400;
+  for (const int bits : {4, 8})
+    for (const int row_bits : {4, 8})
+      for (const bool is_signed : {true, false})
+        for (std::uint32_t groups = 1; groups <= 20; ++groups) {
+          // 9 channels leave groups empty; neither number of them is one of whole quads
+          const Problem p(++seed,
+                          {.shifts = groups - 1,
+                           .is_signed = is_signed,
+                           .extreme = seed % 3 == 0,
+                           .bits = bits,
+                           .row_bits = row_bits,
+                           .bare = true},
+                          {5, seed % 2 == 0 ? 9U : 90U}, 4);
+          ASSERT_EQ(p.matmul(host_isa(), WeightLayout::kFewRows, true, 1, bits), p.expected())
+              << groups << " groups, " << bits << " by " << row_bits << " bits, " << p.kernel;
+        }
 }
 
 TEST(IntegerLinearOf4Bits, TheSameWeightsIn8BitsGiveTheSameBits) {

@@ -29,6 +29,7 @@ void set_first(MemoryParts::Item& item, T value) {
   std::memcpy(item.bytes.data(), &value, sizeof value);
 }
 
+// An order of channels is not stored: it follows from their groups.
 TEST(TenderCheck10, DamagedMetadataIsRefusedByNameOfTheTrouble) {
   const Quantized q(options(8, TenderMode::static_scales, 5, 8), outlier_rows(24, 48, 11),
                     random_weights(4, 48), true);
@@ -266,7 +267,7 @@ TEST(TenderCheck16, ScalingARowByAPowerOfTwoChangesItsFactorAndNoCode) {
     }
 }
 
-TEST(TenderCounts, ClippedValuesAndRowsPastTheCalibratedPositionsAreCountedOnceForAllThreads) {
+TEST(TenderCheck10, ClippedValuesAndRowsPastTheCalibratedPositionsAreCountedOnceForAllThreads) {
   const Matrix x = outlier_rows(24, 48, 51);
   const Matrix w = random_weights(5, 48);
   Matrix loud = x.copy();

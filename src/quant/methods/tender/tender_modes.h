@@ -17,8 +17,8 @@ inline bool tender_measures(const TenderOptions& options) {
 /// How rows are rounded: bias, TMax and groups from what was seen. Static and row-scaled cost the
 /// same, one-row twice as much: mode auto takes that of the first two which has the smaller
 /// tender_error_share() (static where they are equal) if it is at most options.error_share or
-/// activations have 4 bits, which one-row is not, else one-row. With rounding choose, static is that of up and down which has the smaller
-/// share; up where they are equal.
+/// activations have 4 bits, which one-row is not, else one-row. With rounding choose, static is
+/// that of up and down which has the smaller share; up where they are equal.
 /// @param weights  one [out, in] per layer of the site
 /// @throws Error invalid_input (Q_CALIBRATION) if nothing was seen that the mode needs
 TenderInput tender_input(const TenderCalibration& seen, const TenderOptions& options,
