@@ -1,5 +1,7 @@
 // Kinds of sites that a recipe leaves in float.
 
+#include <algorithm>
+
 #include "base/thread_pool.h"
 #include "compress/quantize_test_support.h"
 #include "model/model.h"
@@ -42,6 +44,59 @@ TEST_F(QuantizeTest, SequentialMethodsSeeRowsThatComeOutOfTheFloatSites) {
   EXPECT_EQ(run(some).layers.size(), 2U);
 }
 
+// Every pass of a method that goes in order ends at the site that it looks at.
+TEST_F(QuantizeTest, AttentionIsCalibratedWhereNothingBehindItIsQuantized) {
+  auto some = request("some", "gptq");
+  some.recipe.attention = model::AttentionBits{8, 8};
+  run(some);
+  some.output = folder_ / "first";
+  some.recipe.keep_float = {"o_proj", "gate_up", "down_proj"};
+  run(some);
+  const auto checkpoint = io::open_checkpoint(folder_ / "first");
+  const auto whole = io::open_checkpoint(folder_ / "some");
+  std::size_t parts = 0;
+  for (const TensorInfo& tensor : whole->tensors().tensors()) {
+    if (tensor.name.find(".key_") == std::string::npos) continue;
+    const TensorInfo* twin = checkpoint->tensors().find(tensor.name);
+    ASSERT_NE(twin, nullptr) << tensor.name;
+    EXPECT_EQ(twin->bytes.size(), tensor.bytes.size());
+    ++parts;
+  }
+  EXPECT_GT(parts, 0U);
+}
+
+TEST_F(QuantizeTest, ARunWithFloatSitesGoesOnToTheSameBytes) {
+  for (const char* method : {"tender", "gptq"}) {
+    const std::string name(method);
+    auto whole = request(name + "-whole", method);
+    whole.recipe.keep_float = {"o_proj"};
+    run(whole);
+    auto cut = whole;
+    cut.output = folder_ / (name + "-cut");
+    notes_.stop_at = "quantizing model.layers.1";
+    EXPECT_EQ(refused(cut).code(), "CANCELLED");
+    notes_.stopped = false;
+    notes_.stop_at.clear();
+    run(cut);
+    EXPECT_TRUE(read_text(whole.output / "model.safetensors") ==
+                read_text(cut.output / "model.safetensors"));
+  }
+}
+
+TEST_F(QuantizeTest, ACalibrationIsKeptOfAllSitesOrNone) {
+  auto some = request("some");
+  some.recipe.keep_float = {"o_proj"};
+  some.save_calibration = folder_ / "seen";
+  EXPECT_EQ(refused(some).code(), "CALIBRATION_CONFLICT");
+  auto all = request("all");
+  all.save_calibration = folder_ / "seen";
+  run(all);
+  some.save_calibration.reset();
+  some.calibration.reset();
+  some.load_calibration = folder_ / "seen";
+  EXPECT_EQ(run(some).layers.size(), 2U * 6U);
+}
+
 TEST_F(QuantizeTest, AKindThatTheModelLacksAndAModelWithNothingLeftAreRefused) {
   auto wrong = request("wrong");
   wrong.recipe.keep_float = {"fc1"};
@@ -49,7 +104,9 @@ TEST_F(QuantizeTest, AKindThatTheModelLacksAndAModelWithNothingLeftAreRefused) {
   EXPECT_EQ(unknown.code(), "KEEP_FLOAT");
   EXPECT_THAT(unknown.what(), HasSubstr("mlp.down_proj"));
   wrong.recipe.keep_float = {"qkv", "o_proj", "gate_up", "down_proj"};
-  EXPECT_EQ(refused(wrong).code(), "KEEP_FLOAT");
+  const Error nothing = refused(wrong);
+  EXPECT_EQ(nothing.code(), "KEEP_FLOAT");
+  EXPECT_THAT(nothing.what(), HasSubstr("nothing is left"));
 }
 
 TEST_F(QuantizeTest, ARunThatWasInterruptedGoesOnOnlyWithTheSameFloatSites) {

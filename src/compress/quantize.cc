@@ -196,27 +196,32 @@ class Run : public SiteKeeper {
 
   /// Each of the recipe's kinds has to be one of the model, and some site has to be left.
   void choose_float_sites() {
-    std::set<std::string> kinds;
+    std::set<std::string> kinds, kept;
     for (const model::SiteSpec& site : spec_.sites) kinds.insert(model::site_kind(site.name));
-    std::set<std::string> wanted;
     for (const std::string& name : request_.recipe.keep_float) {
-      const auto found = std::ranges::find_if(kinds, [&](const std::string& kind) {
-        return kind == name || kind.ends_with("." + name);
-      });
-      if (found == kinds.end() || (wanted.insert(*found), wanted == kinds))
-        fail(ErrorKind::invalid_argument,
-             {.code = "KEEP_FLOAT",
-              .item = "keep-float",
-              .found = name,
-              .expected = fmt::format("some of {}, not all", quant::listed(kinds)),
-              .hint = "`tender inspect` lists the sites of a model"},
-             "kind of site {} cannot stay float: expected some of {}, not all", quote(name),
-             quant::listed(kinds));
+      auto kind = kinds.find(name);
+      if (kind == kinds.end())
+        kind = std::ranges::find_if(
+            kinds, [&](const std::string& each) { return each.ends_with("." + name); });
+      if (kind == kinds.end()) refuse_kinds(quote(name) + " is no kind of site of it", name, kinds);
+      kept.insert(*kind);
     }
+    if (kept == kinds) refuse_kinds("nothing is left to quantize", quant::listed(kept), kinds);
     for (const model::SiteSpec& site : spec_.sites)
-      if (wanted.contains(model::site_kind(site.name))) float_sites_.insert(site.name);
+      if (kept.contains(model::site_kind(site.name))) float_sites_.insert(site.name);
     quantized_ = quantized_weights(spec_, request_.recipe.head_bits != 0, float_sites_);
-    report_.keep_float.assign(wanted.begin(), wanted.end());
+    report_.keep_float.assign(kept.begin(), kept.end());
+  }
+  [[noreturn]] void refuse_kinds(const std::string& why, const std::string& found,
+                                 const std::set<std::string>& kinds) const {
+    fail(ErrorKind::invalid_argument,
+         {.code = "KEEP_FLOAT",
+          .file = checkpoint_.path().string(),
+          .item = "keep-float",
+          .found = found,
+          .expected = fmt::format("some of {}, not all", quant::listed(kinds)),
+          .hint = "`tender inspect` lists the sites of a model"},
+         "{}; sites that may stay float: some of {}, not all", why, quant::listed(kinds));
   }
 
   void describe_source() {
@@ -472,6 +477,12 @@ void validate(const QuantizeRequest& request) {
     fail(ErrorKind::invalid_argument, {.code = "CALIBRATION_CONFLICT", .item = "save-calibration"},
          "--load-calibration and --save-calibration exclude each other: what is loaded is stored "
          "already");
+  if (request.save_calibration && !request.recipe.keep_float.empty())
+    fail(ErrorKind::invalid_argument,
+         {.code = "CALIBRATION_CONFLICT",
+          .item = "keep-float",
+          .hint = "keep the calibration in a run of its own, then load it"},
+         "--save-calibration keeps the ranges of all sites, and --keep-float leaves some unseen");
   if (request.save_calibration && !request.calibration)
     fail(ErrorKind::invalid_argument, {.code = "CALIBRATION_CONFLICT", .item = "save-calibration"},
          "--save-calibration needs --calibration FILE");

@@ -68,8 +68,8 @@ void validate(const QuantizeRequest& request);
 ///
 /// Files depend on model, recipe, text and seed alone; times stand in the report only.
 /// @throws Error as validate(), and invalid_argument (KEEP_FLOAT), invalid_input (Q_NONFINITE,
-/// FLOAT_RANGE, Q_ALREADY, CANCELLED,
-///         CK_FINGERPRINT, RUN_OTHER), io (IO_…, RUN_BUSY), those of reading the model and the text
+///         FLOAT_RANGE, Q_ALREADY, CANCELLED, CK_FINGERPRINT, RUN_OTHER), io (IO_…, RUN_BUSY),
+///         those of reading the model and the text
 Report quantize(const io::Checkpoint& checkpoint, const QuantizeRequest& request, Isa isa,
                 ThreadPool& pool, Progress& progress);
 

@@ -100,7 +100,7 @@ class SitePipeline::Impl {
       else if (!runs)
         each_site([&](std::size_t s) { finish_site(s, ready_quantizer(s), {}); });
       else if (in_order_)
-        each_site([&](std::size_t s) { quantize_in_order(s); });
+        quantize_layer_in_order();
       else
         quantize_at_once();
       if (runs && in_order_ && layer_ + 1 < end) advance();
@@ -131,7 +131,9 @@ class SitePipeline::Impl {
 
   /// Units of progress: a window through a layer, and a site.
   std::size_t steps_of_layer(std::size_t windows) const {
-    const std::size_t sites = spec_.sites.size() / spec_.info.layers;
+    std::size_t sites = 0;  // of the first layer, as of each
+    const auto [first, end] = spec_.sites_of(0);
+    for (std::size_t s = first; s < end; ++s) sites += keeper_->wants(s) ? 1U : 0U;
     if (!in_order_) return windows + sites;
     return windows * (sites * (ranges_ ? 2 : 1) + 1) + sites;
   }
@@ -215,6 +217,16 @@ class SitePipeline::Impl {
       if (ranges_) keeper_->keep_calibration(s, *quantizers[s]);
       finish_site(s, std::move(quantizers[s]), observer.take_sample(s));
     });
+  }
+
+  void quantize_layer_in_order() {
+    const auto [first, end] = spec_.sites_of(layer_);
+    each_site([&](std::size_t s) { quantize_in_order(s); });
+    bool behind = false;  // whether some pass went through the attention
+    for (std::size_t s = first + 1; s < end; ++s) behind = behind || keeper_->wants(s);
+    if (attention() == nullptr || behind) return;
+    Observer observer(rows_.size(), attention(), [](std::size_t, const Rows&) {});
+    pass("calibrating", &observer, end - 1);
   }
 
   void quantize_in_order(std::size_t site) {

@@ -49,7 +49,7 @@ std::string counts_text(const OrderedJson& row) {
     }
     const auto add = [&](double share, const char* what) {
       if (share > 0)
-        text += fmt::format("{}{}: {:.2g} % {}", text.empty() ? "" : "; ", cell.key(), 100 * share,
+        text += fmt::format("{}{}: {:.3g} % {}", text.empty() ? "" : "; ", cell.key(), 100 * share,
                             what);
     };
     add(clipped / values, "of values clipped");

@@ -32,6 +32,8 @@ namespace fs = std::filesystem;
 
 /// Models that are compared at once: their results are kept when all of them are through.
 constexpr std::size_t kModelsAtOnce = 6;
+/// Of what is kept of a result: 2 has counts.
+constexpr int kResultFormat = 2;
 
 std::string hash_of_files(const io::Checkpoint& checkpoint) {
   std::string all;
@@ -210,8 +212,9 @@ class ModelRun {
   }
 
   fs::path result_place(const Recipe& recipe, const eval::PerplexityPlan& plan) const {
-    const std::string key = fmt::format("{} {} {}", recipe.place.filename().string(), plan.windows,
-                                        eval::to_json(plan).dump());
+    const std::string key =
+        fmt::format("{} {} {} {}", kResultFormat, recipe.place.filename().string(), plan.windows,
+                    eval::to_json(plan).dump());
     return request_.work / "results" / (sha256_hex(key).substr(0, 16) + ".json");
   }
 

@@ -128,6 +128,28 @@ TEST_F(ReproduceTest, TenderCheck15NoCellOfThePaperStandsBesideAModelThatIsNotIt
   EXPECT_FALSE(table.at("base").at("wiki").contains("published"));
 }
 
+TEST_F(ReproduceTest, AVariantMayQuantizeSomeKindsOfSitesAndIsKeptApartFromTheOthers) {
+  const Experiment& sites = experiment("tender-sites");
+  experiment_.variants.clear();
+  for (const Variant& variant : sites.variants)
+    if (variant.method == "rtn") experiment_.variants.push_back(variant);
+  ASSERT_EQ(experiment_.variants.size(), 5U);
+  const OrderedJson document = run();
+  const OrderedJson& rows = document.at("tables")[0].at("rows");
+  ASSERT_EQ(rows.size(), 5U);
+  const auto excess = [&](std::size_t row) {
+    return rows[row].at("texts").at("wiki").at("kl_divergence").at("value").get<double>();
+  };
+  EXPECT_EQ(rows[0].at("name"), "all");
+  std::set<double> seen;
+  for (std::size_t row = 0; row < 5; ++row) seen.insert(excess(row));
+  EXPECT_EQ(seen.size(), 5U) << "each is a model of its own";
+  for (std::size_t row = 1; row < 5; ++row) {
+    EXPECT_GT(rows[row].at("bits_per_activation").get<double>(), 8.5) << "the others are float";
+    EXPECT_LT(excess(row), excess(0));
+  }
+}
+
 // A model whose logits are no numbers is a row that says so, and the others keep theirs.
 TEST_F(ReproduceTest, AModelWithoutNumbersIsNamedAndTheOthersAreMeasured) {
   run();

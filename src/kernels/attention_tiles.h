@@ -27,23 +27,21 @@ struct AttentionTiles {
   std::size_t at(std::size_t i) const { return i % 2 == 0 ? i / 2 : count() - 1 - i / 2; }
 };
 
-/// Calls body(kv_head, begin, end) for all positions [first, first + count) of each KV head, cut at
-/// multiples of kPositionsAtOnce, so that no two calls write into the same block of a cache. Few
-/// positions are written at once by the caller.
+constexpr std::size_t kPositionsAtOnce = 64;
+
+/// Calls body(first head, end head, begin, end) until all positions [first, first + count) of each
+/// KV head were named: at once where they are few, else cut at multiples of kPositionsAtOnce and on
+/// all threads, so that no two calls write into the same block of a cache.
 template <class Body>
 void for_each_positions(std::size_t kv_heads, std::size_t first, std::size_t count,
                         ThreadPool& pool, Body&& body) {
-  constexpr std::size_t kPositionsAtOnce = 64;
-  if (count < kPositionsAtOnce) {
-    for (std::size_t h = 0; h < kv_heads; ++h) body(h, first, first + count);
-    return;
-  }
+  if (count < kPositionsAtOnce) return body(std::size_t{0}, kv_heads, first, first + count);
   const std::size_t begin = first / kPositionsAtOnce;
   const std::size_t blocks = (first + count - 1) / kPositionsAtOnce + 1 - begin;
   pool.for_each_part(kv_heads * blocks, [&](std::size_t item, std::size_t end) {
     for (; item < end; ++item) {
-      const std::size_t at = (begin + item % blocks) * kPositionsAtOnce;
-      body(item / blocks, std::max(first, at), std::min(first + count, at + kPositionsAtOnce));
+      const std::size_t head = item / blocks, at = (begin + item % blocks) * kPositionsAtOnce;
+      body(head, head + 1, std::max(first, at), std::min(first + count, at + kPositionsAtOnce));
     }
   });
 }

@@ -43,7 +43,8 @@ Matrix layer(Isa isa) {
   cache.append(q.view().cols_from(0, 24), normed.view().cols_from(24, 24), pool);
   attend(best_attention(isa), cache, {.q = q.view(), .scale = 0.2F}, attended.view(), pool);
   layer_norm(*kernels.rows, attended.view(), weight.row(2), weight.row(3), 1e-5F, y.view(), pool);
-  silu_mul(*kernels.rows, y.view(), q.view(), y.view(), pool);
+  for (std::size_t t = 0; t < tokens; ++t)
+    kernels.rows->silu_mul(y.row(t).data(), q.row(t).data(), y.row(t).data(), width);
   add(*kernels.rows, y.view(), x.view(), y.view(), pool);
   return y;
 }

@@ -98,6 +98,7 @@ class PackedSiteOf final : public PackedSite {
   void reference(const Rows& x, std::size_t linear, MatrixView<double> y) const override {
     require(!prepared_, "the reference reads the bytes as stored, before prepare()");
     check_rows(x);
+    require(x.make == nullptr, "the reference reads rows that are there");
     require(y.rows() == x.values.rows() && y.cols() == shape(linear).out,
             "y[tokens, out] = x[tokens, in] * W[out, in]^T");
     M::reference(input_, linears_.at(linear), x, y);

@@ -36,17 +36,19 @@ void KvF32::append(MatrixView<const float> k, MatrixView<const float> v, ThreadP
   require(k.rows() == v.rows() && k.cols() == shape_.kv_heads * width && v.cols() == k.cols(),
           "keys and values are [tokens, kv_heads * head_width]");
   require(tokens_ + k.rows() <= capacity_, "the positions fit the cache");
-  const auto write = [&](std::size_t h, std::size_t begin, std::size_t end) {
-    for (std::size_t position = begin; position < end; ++position) {
-      const std::size_t t = position - tokens_;
-      const float* key = k.row(t).data() + h * width;
-      float* column =
-          keys_.data() + (h * blocks_ + position / kBlock) * width * kBlock + position % kBlock;
-      for (std::size_t d = 0; d < width; ++d) column[d * kBlock] = key[d];
-      float* value = values_.data() + (h * capacity_ + position) * stride;
-      std::copy_n(v.row(t).data() + h * width, width, value);
-      std::fill(value + width, value + stride, 0.0F);
-    }
+  static_assert(kPositionsAtOnce % kBlock == 0, "a block of keys is written by one call");
+  const auto write = [&](std::size_t h, std::size_t heads, std::size_t begin, std::size_t end) {
+    for (; h < heads; ++h)
+      for (std::size_t position = begin; position < end; ++position) {
+        const std::size_t t = position - tokens_;
+        const float* key = k.row(t).data() + h * width;
+        float* column =
+            keys_.data() + (h * blocks_ + position / kBlock) * width * kBlock + position % kBlock;
+        for (std::size_t d = 0; d < width; ++d) column[d * kBlock] = key[d];
+        float* value = values_.data() + (h * capacity_ + position) * stride;
+        std::copy_n(v.row(t).data() + h * width, width, value);
+        std::fill(value + width, value + stride, 0.0F);
+      }
   };
   for_each_positions(shape_.kv_heads, tokens_, k.rows(), pool, write);
   tokens_ += k.rows();

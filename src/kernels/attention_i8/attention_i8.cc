@@ -118,21 +118,25 @@ void KvI8::append(MatrixView<const float> k, MatrixView<const float> v, ThreadPo
   require(tokens_ + k.rows() <= capacity_, "the positions fit the cache");
   const std::vector<float> none;
   const std::vector<float>& bias = statics_ == nullptr ? none : statics_->key_bias;
-  const auto write = [&](std::size_t h, std::size_t begin, std::size_t end) {
+  static_assert(kPositionsAtOnce % kLane == 0 && kPositionsAtOnce % (2 * kQuad) == 0,
+                "a line of keys, and two quads of values in nibbles, are written by one call");
+  const auto write = [&](std::size_t h, std::size_t heads, std::size_t begin, std::size_t end) {
     Rounding rounding(*rounding_, width, bits_.cache);
-    float* key_steps = steps_.data() + 2 * h * positions_;
-    float* value_steps = key_steps + positions_;
-    for (std::size_t position = begin; position < end; ++position) {
-      const std::size_t t = position - tokens_;
-      const float key_step = rounding.round(k.row(t).data() + h * width, of_head(bias, h),
-                                            of_head(key_multipliers_, h));
-      put_key(h, position, rounding.codes());
-      const float value_step =
-          rounding.round(v.row(t).data() + h * width, nullptr, of_head(value_multipliers_, h));
-      put_value(h, position, rounding.codes());
-      const bool finite = std::isfinite(value_step);
-      key_steps[position] = finite ? key_step : kNan;
-      value_steps[position] = finite ? value_step : 0.0F;
+    for (; h < heads; ++h) {
+      float* key_steps = steps_.data() + 2 * h * positions_;
+      float* value_steps = key_steps + positions_;
+      for (std::size_t position = begin; position < end; ++position) {
+        const std::size_t t = position - tokens_;
+        const float key_step = rounding.round(k.row(t).data() + h * width, of_head(bias, h),
+                                              of_head(key_multipliers_, h));
+        put_key(h, position, rounding.codes());
+        const float value_step =
+            rounding.round(v.row(t).data() + h * width, nullptr, of_head(value_multipliers_, h));
+        put_value(h, position, rounding.codes());
+        const bool finite = std::isfinite(value_step);
+        key_steps[position] = finite ? key_step : kNan;
+        value_steps[position] = finite ? value_step : 0.0F;
+      }
     }
   };
   for_each_positions(shape_.kv_heads, tokens_, k.rows(), pool, write);

@@ -54,15 +54,6 @@ void layer_norm(const RowKernel& kernel, MatrixView<const float> x, std::span<co
   });
 }
 
-void silu_mul(const RowKernel& kernel, MatrixView<const float> gate, MatrixView<const float> up,
-              MatrixView<float> y, ThreadPool& pool) {
-  same_shape(gate, y);
-  same_shape(up, y);
-  for_each_row(y, pool, [&](std::size_t r, float* out) {
-    kernel.silu_mul(gate.row(r).data(), up.row(r).data(), out, gate.cols());
-  });
-}
-
 void add(const RowKernel& kernel, MatrixView<const float> x, MatrixView<const float> z,
          MatrixView<float> y, ThreadPool& pool) {
   same_shape(x, y);

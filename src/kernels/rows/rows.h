@@ -37,16 +37,13 @@ struct RowKernel {
 std::span<const RowKernel> row_kernels();
 const RowKernel& best_rows(Isa isa);
 
-// The same over all rows of [tokens, width], shared out among the threads. y may be x (or gate, or
-// up).
+// The same over all rows of [tokens, width], shared out among the threads. y may be x.
 
 void rms_norm(const RowKernel& kernel, MatrixView<const float> x, std::span<const float> weight,
               float epsilon, MatrixView<float> y, ThreadPool& pool);
 /// @param bias  [width], or empty
 void layer_norm(const RowKernel& kernel, MatrixView<const float> x, std::span<const float> weight,
                 std::span<const float> bias, float epsilon, MatrixView<float> y, ThreadPool& pool);
-void silu_mul(const RowKernel& kernel, MatrixView<const float> gate, MatrixView<const float> up,
-              MatrixView<float> y, ThreadPool& pool);
 /// y = x + z.
 void add(const RowKernel& kernel, MatrixView<const float> x, MatrixView<const float> z,
          MatrixView<float> y, ThreadPool& pool);

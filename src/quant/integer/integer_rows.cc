@@ -415,6 +415,7 @@ std::size_t IntegerRows::correction_count(bool few) const {
 IntegerCodes IntegerRows::round(const Rows& x, std::span<const ChunkOfRows> chunks,
                                 ThreadPool& pool) const {
   require(rounding_.chunk_groups > 0, "these rows bring no chunks");
+  require(x.make == nullptr, "chunks are made of rows that are there");
   const std::size_t rows = x.values.rows();
   IntegerCodes out;
   out.runs = {{0, rows, 0}};

@@ -93,10 +93,10 @@ class Tender {
   static SiteCounts counts(const Input& input, const Rows& x, const Rounded& rounded);
   static void matmul(const Input& input, const Packed& packed, const Rounded& rounded,
                      MatrixView<float> y, const Epilogue& epilogue, ThreadPool& pool);
-  /// What is added back in float comes after the product.
   static bool makes_rows(const Input& input) {
     return input.mode != TenderMode::dynamic && !input.compat;
   }
+  /// What is added back in float comes after the product.
   static bool forks_apart(const Input& input) { return !input.dynamic_bias && !input.compat; }
   static std::string kernel(const Input& input, const Packed& packed);
   static std::size_t resident_bytes(const Input& input) {

@@ -44,7 +44,7 @@ bool is_finite(std::span<const float> row) {
       row, [](float value) { return std::abs(value) <= std::numeric_limits<float>::max(); });
 }
 
-/// @return how many values are beyond the range by half a step or more
+/// @return how many values have another code for the clamp
 std::uint64_t round_compat_row(const TenderInput& input, const CompatChunk& chunk,
                                std::span<const float> x, std::span<float> values) {
   if (!is_finite(x)) {

@@ -35,7 +35,7 @@ struct CompatRounded {
   Matrix values;  ///< [rows, in]: code * step, the bias not added back
   std::vector<CompatChunk> chunks;
   std::vector<std::uint32_t> chunk;  ///< [rows], a place in `chunks`
-  std::uint64_t clipped = 0;         ///< values that the clamp moved by half a step or more
+  std::uint64_t clipped = 0;         ///< values that have another code for the clamp
 };
 
 /// code = rne(clamp((x - bias) / S, -qmax - 1, qmax)), float32 and a quotient; where codes are

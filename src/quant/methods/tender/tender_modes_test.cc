@@ -1,4 +1,4 @@
-// Mode auto: the best of the cheapest modes that keep the error share of a site.
+// Mode auto: the better of the two cheap modes, and one-row where neither keeps the error share.
 
 #include <gtest/gtest.h>
 

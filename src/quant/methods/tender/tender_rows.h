@@ -82,11 +82,12 @@ struct TenderOptions {
     visit.choice("mode", self.mode, kTenderModes,
                  "scales as calibrated, with a factor of each row's own on top, an exponent for "
                  "every element of a row (operands of up to 16 bits), scales of the rows of a "
-                 "chunk themselves (evaluation only), or for each site the first of static, "
-                 "row-scaled and one-row that keeps the error share");
+                 "chunk themselves (evaluation only), or for each site static or row-scaled, "
+                 "whichever errs less, and one-row where neither keeps the error share (not with "
+                 "4-bit activations)");
     visit.real("error_share", self.error_share, 0, 1,
-               "part of the energy of a site's outputs that rounding its rows may take, in mode "
-               "auto");
+               "part of the energy of a site's outputs that rounding its rows may take before "
+               "mode auto chooses one-row");
     visit.integer("groups", self.groups, 0, kMaxGroups,
                   "channel groups, a factor 2 apart; 0: 8 with 8-bit activations, else 14, or 12 "
                   "where every element has an exponent");
