@@ -294,5 +294,29 @@ TEST(KvF32, SaysWhatMemoryItReserves) {
   EXPECT_EQ(cache.bytes(), 4U * (2 * 3 * 16 * 20 + 2 * 33 * 32));
 }
 
+// Threads take blocks that begin at multiples of 64: of the first, 37 positions are there already.
+TEST_P(AttentionKernelTest, AppendedByThreadsBehindOthersItIsTheSameAsOneByOne) {
+  TENDER_RUNS_OR_SKIP(GetParam());
+  constexpr std::size_t held = 37, more = 150, all = held + more;
+  for (const AttentionShape shape : {AttentionShape{3, 3, 64}, AttentionShape{2, 2, 7}}) {
+    const Problem p = problem(shape, all, 0);
+    const auto attended = [&](std::size_t at_once, std::size_t threads) {
+      ThreadPool one(1), pool(threads);
+      KvF32 cache(shape, all);
+      cache.append(p.k.view().rows_from(0, held), p.v.view().rows_from(0, held), one);
+      for (std::size_t t = held; t < all; t += at_once)
+        cache.append(p.k.view().rows_from(t, at_once), p.v.view().rows_from(t, at_once), pool);
+      EXPECT_EQ(cache.tokens(), all);
+      Matrix out(all, p.q.cols());
+      attend(GetParam(), cache, {p.q.view(), 0, p.scale(), 0}, out.view(), one);
+      return out;
+    };
+    const Matrix wanted = attended(1, 1);
+    for (const std::size_t threads : {1U, 3U})
+      EXPECT_TRUE(same_bits(attended(more, threads).view(), wanted.view()))
+          << shape.head_width << " wide, " << threads << " threads";
+  }
+}
+
 }  // namespace
 }  // namespace tender::kernels

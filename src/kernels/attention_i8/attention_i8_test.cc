@@ -355,5 +355,32 @@ TEST(TenderCheck20, ACacheTakesTheBytesOfItsFormula) {
   }
 }
 
+// Threads take blocks that begin at multiples of 64: of the first, 37 positions are there already.
+TEST_P(AttentionI8KernelTest, AppendedByThreadsBehindOthersItIsTheSameAsOneByOne) {
+  TENDER_RUNS_OR_SKIP(GetParam());
+  constexpr std::size_t held = 37, more = 150, all = held + more;
+  for (const AttentionShape shape : {AttentionShape{3, 3, 64}, AttentionShape{2, 2, 7}})
+    for (const Setting& setting : kSettings) {
+      const Problem p = problem(shape, all, 0);
+      const auto attended = [&](std::size_t at_once, std::size_t threads) {
+        ThreadPool one(1), pool(threads);
+        KvI8 cache(shape, all, setting.bits, setting.statics ? &p.statics : nullptr,
+                   best_round_rows(GetParam().needs));
+        cache.append(p.k.view().rows_from(0, held), p.v.view().rows_from(0, held), one);
+        for (std::size_t t = held; t < all; t += at_once)
+          cache.append(p.k.view().rows_from(t, at_once), p.v.view().rows_from(t, at_once), pool);
+        EXPECT_EQ(cache.tokens(), all);
+        Matrix out(all, p.q.cols());
+        attend(GetParam(), cache, {p.q.view(), 0, p.scale(), 0}, out.view(), one);
+        return out;
+      };
+      const Matrix wanted = attended(1, 1);
+      for (const std::size_t threads : {1U, 3U})
+        EXPECT_TRUE(same_bits(attended(more, threads).view(), wanted.view()))
+            << shape.head_width << " wide, " << threads << " threads, " << setting.bits.cache
+            << " bits";
+    }
+}
+
 }  // namespace
 }  // namespace tender::kernels
