@@ -204,7 +204,8 @@ TEST(TenderCheck2, TheSumIsThatOfTheGroupsTimesTheirPowersForAnyBitsAndNumberOfG
       for (const bool is_signed : {true, false})
         for (std::uint32_t groups = 1; groups <= 20; ++groups) {
           // 9 channels leave groups empty; neither number of them is one of whole quads
-          const Problem p(++seed,
+          ++seed;
+          const Problem p(seed,
                           {.shifts = groups - 1,
                            .is_signed = is_signed,
                            .extreme = seed % 3 == 0,
