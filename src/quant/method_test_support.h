@@ -3,6 +3,7 @@
 // What the tests of all methods share: settings, sites, and the ways between them.
 
 #include <gtest/gtest.h>
+#include <algorithm>
 
 #include <array>
 #include <bit>
@@ -262,10 +263,11 @@ class MethodTest : public ::testing::Test {
     const std::vector<float> bias(site.shape(0).out, 0.25F);
     std::size_t columns = 0;
     for (std::size_t l = 0; l < site.linears(); ++l) columns += site.shape(l).out;
-    Matrix y(x.values.rows(), columns);
+    const std::size_t rows = x.values.rows();
+    Matrix y(std::max<std::size_t>(rows, 1), columns);  // columns of no rows have no place
     std::vector<SiteOutput> outputs;
     for (std::size_t l = 0, at = 0; l < site.linears(); at += site.shape(l++).out)
-      outputs.push_back({y.view().cols_from(at, site.shape(l).out),
+      outputs.push_back({y.view().rows_from(0, rows).cols_from(at, site.shape(l).out),
                          {l == 0 ? std::span(bias) : std::span<const float>()}});
     site.matmul(x, outputs, pool);
     return y;
