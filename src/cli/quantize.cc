@@ -82,7 +82,8 @@ class Quantize : public Command {
                    "4, or 0 to leave it float (default: 8, or 0 where the method's products are in "
                    "float)");
     app.add_option("--keep-float", keep_float_,
-                   "Kinds of sites that stay float, such as down_proj (tender inspect lists them)")
+                   "Kinds of sites that stay float, with commas: qkv, o_proj, gate_up, down_proj "
+                   "(OPT: qkv, out_proj, fc1, fc2)")
         ->delimiter(',');
     app.add_flag("--replace-invalid", replace_invalid_, "Read bytes that are not UTF-8 as U+FFFD");
     app.add_flag("--restart", restart_,

@@ -103,6 +103,34 @@ TEST_F(QuantizeCommandTest, TheHeadHasEightBitsBesideIntegerProducts) {
   EXPECT_TRUE(has_head({"--method", "ant", "--head-bits", "8"}));
 }
 
+TEST_F(QuantizeCommandTest, KindsOfSitesStayFloatByTheirNamesWithCommas) {
+  const Finished done =
+      run_tender(quantize({"--method", "rtn", "--keep-float", "o_proj,down_proj", "--json"}));
+  ASSERT_EQ(done.exit_code, 0) << done.err;
+  EXPECT_EQ(Json::parse(done.out)["layers"].size(), 2U * 5U);
+  std::filesystem::remove_all(out());
+  expect_refused(run_tender(quantize({"--method", "rtn", "--keep-float", "o_proj,fc1"})), 2,
+                 "KEEP_FLOAT");
+}
+
+TEST_F(QuantizeCommandTest, WhatCalibratedRangesMeetIsToldByGenerate) {
+  ASSERT_EQ(run_tender(quantize({"--method", "tender", "--mode", "static", "--chunk-rows", "8",
+                                 "--calibration", text(), "--samples", "2", "--seqlen", "16"}))
+                .exit_code,
+            0);
+  const std::vector<std::string> generate = {
+      "generate", out(), "--prompt", std::string(tiny_text(200)), "-n", "4"};
+  const Finished shown = run_tender(generate);
+  EXPECT_EQ(shown.exit_code, 0) << shown.err;
+  EXPECT_THAT(shown.err, HasSubstr("clipped by calibrated ranges: self_attn.qkv"));
+  EXPECT_THAT(shown.err, HasSubstr("rows past the calibrated positions"));
+  std::vector<std::string> in_json = generate;
+  in_json.push_back("--json");
+  const Json counts = Json::parse(run_tender(in_json).out)["counts"]["mlp.down_proj"];
+  EXPECT_GT(counts["beyond"].get<int>(), 0);
+  EXPECT_GT(counts["rows"].get<int>(), counts["beyond"].get<int>());
+}
+
 TEST_F(QuantizeCommandTest, EndsWithSizesBeforeAndAfterAndWithAllKeys) {
   const std::vector<std::string> common = {"--method",          "tender", "--weight-bits", "8",
                                            "--activation-bits", "8",      "--calibration", text(),
