@@ -164,8 +164,12 @@ void add_w4a4(std::vector<Variant>& rows) {
   rows.back().remark = "no activations of 4 bits: every element has an exponent";
   rows.push_back({w4a4, "recommended, static, rounded down", "tender",
                   fmt::format(R"({{{}, "mode": "static", "rounding": "down"}})", bits(4, 4)), ""});
-  rows.push_back({w4a4, "recommended, not rotated", "tender",
-                  fmt::format(R"({{{}, "rotation": "none"}})", bits(4, 4)), ""});
+  for (const auto& [name, rotation] : {std::pair("recommended, not rotated", "none"),
+                                       std::pair("recommended, all rotated", "hadamard")})
+    rows.push_back({w4a4, name, "tender",
+                    fmt::format(R"({{{}, "rotation": "{}"}})", bits(4, 4), rotation), ""});
+  rows.push_back(recommended(4, 5, "W4A5", "recommended"));
+  rows.back().remark = "at the bits that blocks of 32 on both sides take";
 }
 
 /// Each idea alone and all together.
@@ -187,9 +191,10 @@ Experiment ablation() {
     rows.push_back(tender_at(8, 8, w8, fmt::format("dynamic, chunks of {}", chunk),
                              fmt::format(R"("mode": "dynamic", "chunk_rows": {})", chunk)));
   rows.push_back(tender_at(8, 8, w8, "auto", R"("mode": "auto")"));
-  rows.push_back(with_attention(tender_at(8, 8, w8, "", R"("mode": "auto")"), 8,
-                                "auto, attention and KV cache 8 bits"));
   rows.push_back(tender_at(8, 8, w8, "auto, GPTQ", R"("mode": "auto", "weight_search": "gptq")"));
+  rows.push_back(recommended(8, 8, w8, "auto, rotation (recommended)"));
+  rows.push_back(
+      with_attention(recommended(8, 8, w8, ""), 8, "recommended, attention and KV cache 8 bits"));
   const std::string w4 = "W4A8";
   const std::string mode = R"("mode": "auto")";
   const std::string multipliers = R"("multiplier_group": 64)";

@@ -28,13 +28,6 @@ float compensation_of(std::span<const float> bias, std::span<const float> w) {
   return static_cast<float>(sum);
 }
 
-WeightFormat weight_format(const TenderInput& input) {
-  const bool multiplied = input.multiplier_group != 0;
-  return {.bits = input.weight_bits,
-          .granularity = multiplied ? WeightGranularity::multiplier : WeightGranularity::channel,
-          .group = input.multiplier_group};
-}
-
 /// What is added back to output n for rows of this chunk.
 double addend_of(std::span<const float> bias, std::size_t index, const TenderPacked& packed,
                  std::size_t n) {
@@ -96,26 +89,13 @@ MethodTraits Tender::traits() const {
 }
 
 TenderCalibration Tender::calibrate(const SiteShape& shape) const {
-  const bool rotates = options_.rotation == TenderRotation::hadamard;
-  SiteShape basis = shape;
-  basis.nonnegative = shape.nonnegative && !rotates;
-  TenderCalibration seen{basis, static_cast<std::size_t>(options_.chunk_rows),
-                         tender_measures(options_), options_.numerics == TenderNumerics::compat};
-  if (rotates) seen.rotate(Rotation(shape.in));
-  return seen;
+  return {shape, static_cast<std::size_t>(options_.chunk_rows), tender_measures(options_),
+          options_.numerics == TenderNumerics::compat, options_.rotation};
 }
 
 TenderInput Tender::input(const Calibration& seen,
                           std::span<const MatrixView<const float>> weights) const {
-  // Only what is measured on rows looks at the weights.
-  if (options_.rotation == TenderRotation::none || !tender_measures(options_))
-    return tender_input(seen, options_, weights);
-  const Rotation rotation(seen.in());
-  std::vector<Matrix> rotated;
-  std::vector<MatrixView<const float>> views;
-  for (const MatrixView<const float>& w : weights) rotated.push_back(rotation.rotated(w));
-  for (const Matrix& w : rotated) views.push_back(w.view());
-  return tender_input(seen, options_, views);
+  return tender_input(seen, options_, weights);
 }
 
 void Tender::rounded(const Input& input, const Rows& x, MatrixView<float> out) {
@@ -145,7 +125,8 @@ TenderCodes Tender::quantize(MatrixView<const float> w, const Input& input,
 
 TenderCodes Tender::quantize_in_basis(MatrixView<const float> w, const Input& input,
                                       const SecondMoment* moment, ThreadPool& pool) const {
-  TenderCodes codes{search_weights(w, weight_format(input), options_.weights, moment, pool), {}};
+  TenderCodes codes{search_weights(w, tender_weight_format(input), options_.weights, moment, pool),
+                    {}};
   for (std::size_t at = 0; at < input.bias.size(); at += input.in)
     for (std::size_t n = 0; n < w.rows(); ++n)
       codes.compensation.push_back(
@@ -180,7 +161,7 @@ void Tender::save(const Packed& packed, PartSink& sink) {
 }
 
 TenderPacked Tender::load(const Input& input, const PartSource& source) {
-  const WeightFormat format = weight_format(input);
+  const WeightFormat format = tender_weight_format(input);
   TenderPacked packed{
       load_symmetric(source, "tender", input.in, format.bits, format.granularity, format.group),
       {},

@@ -33,7 +33,8 @@ double share_of(const Matrix& x, const Matrix& w, TenderMode mode) {
   settle(o);
   const auto seen = seen_rows(x);
   const std::array<MatrixView<const float>, 1> weights = {w.view()};
-  return tender_error_share(tender_input_of(seen, o, mode), seen.sample(), channel_costs(weights));
+  return tender_error_share(tender_input_of(seen, o, mode),
+                            tender_sample(seen.sample(), channel_costs(weights)));
 }
 
 /// Rows of different loudness under scales of the loudest, and in each a few loud elements
@@ -59,8 +60,9 @@ TEST(TenderModes, TheShareIsTheMeanOverRowsOfErrorOverEnergyWeighedByTheSquaresO
   TenderOptions o = options(8, TenderMode::static_scales, 1, 0);
   const double expected =
       (0.0625 * 20 / (127.0 * 127 * 10 + 8.25 * 8.25 * 20) + 0.25 * 20 / (2.5 * 2.5 * 20)) / 2;
-  EXPECT_DOUBLE_EQ(tender_error_share(tender_input_of(seen, o, o.mode), seen.sample(), costs),
-                   expected);
+  EXPECT_DOUBLE_EQ(
+      tender_error_share(tender_input_of(seen, o, o.mode), tender_sample(seen.sample(), costs)),
+      expected);
 }
 
 TEST(TenderModes, TheBiasOfASiteCountsAsEnergyAndNotAsError) {
@@ -70,7 +72,7 @@ TEST(TenderModes, TheBiasOfASiteCountsAsEnergyAndNotAsError) {
       tender_input_of(seen, options(8, TenderMode::static_scales, 1, 0), TenderMode::static_scales);
   ASSERT_EQ(input.bias, (std::vector<float>{101}));
   // 127 * (1 / 127) is 1 but for one rounding of float32, over an energy of 100^2
-  EXPECT_LE(tender_error_share(input, seen.sample(), std::vector<double>{1}), 0x1p-46 / 1e4);
+  EXPECT_LE(tender_error_share(input, tender_sample(seen.sample(), {1})), 0x1p-46 / 1e4);
 }
 
 TEST(TenderModes, TheBetterOfTheTwoCheapModesIsTakenWhereItKeepsTheShareElseOneRow) {
@@ -121,9 +123,10 @@ TEST(TenderModes, OneRowTakesFewerGroupsWhereWordsDoNotHoldThoseOfTheOtherModes)
             "one-row, 12 groups, operands of 15 bits");
 }
 
-TEST(TenderModes, OneRowIsNeverTakenForActivationsOf4Bits) {
-  EXPECT_EQ(describe_tender_input(chosen(massive_rows(), random_weights(6, 32), 0, 4)),
-            "row-scaled, 14 groups");
+TEST(TenderModes, OneRowIsNeverTakenForActivationsBelow8Bits) {
+  for (const int bits : {4, 5, 7})
+    EXPECT_EQ(describe_tender_input(chosen(massive_rows(), random_weights(6, 32), 0, bits)),
+              "row-scaled, 14 groups");
 }
 
 /// A site whose rows are all as loud as the loudest, or of which one is half as loud again.

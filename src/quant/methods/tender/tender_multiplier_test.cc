@@ -76,6 +76,42 @@ TEST(TenderCheck19, TheResultEqualsTheInt64SumOnEveryCpu) {
   }
 }
 
+TEST(TenderMultipliers, ActivationsOfAnyBitsFrom4To8GiveTheExactSumOnEveryCpu) {
+  const Matrix x = outlier_rows(19, 200, 5);
+  double last = 1e30;
+  for (int bits = 4; bits <= 8; ++bits) {
+    TenderOptions o = w4a8(64);
+    o.activation_bits = bits;
+    o.groups = 0;
+    settle(o);
+    const Quantized q(o, x, uneven_weights(37, 200), true);
+    const SymmetricCodes& codes = q.codes.weights;
+    const auto& shift = q.rounding.chunks[0].shift;
+    for (const Isa mask : kMasks) {
+      const Matrix y = q.matmul(x, mask);
+      for (std::size_t m = 0; m < x.rows(); ++m) {
+        const auto row = q.codes_of(x.row(m));
+        for (std::size_t n = 0; n < 37; ++n) {
+          std::int64_t sum = 0;
+          for (std::size_t k = 0; k < 200; ++k)
+            sum += std::int64_t{row[k]} * codes.codes[n * 200 + k] * codes.multiplier(n, k) *
+                   (std::int64_t{1} << shift[k]);
+          const float product = static_cast<float>(sum) * (codes.scales[n] * q.step_of(x.row(m)));
+          ASSERT_EQ(y(m, n), product + q.codes.compensation[n]) << to_string(mask) << bits;
+        }
+      }
+    }
+    double error = 0;
+    for (std::size_t m = 0; m < x.rows(); ++m) {
+      const auto rounded = q.rounded(x.row(m));
+      for (std::size_t k = 0; k < 200; ++k)
+        error += std::pow(static_cast<double>(x(m, k)) - rounded[k], 2);
+    }
+    EXPECT_LT(error, 0.5 * last) << bits;  // a quarter, but for what is too small for any code
+    last = error;
+  }
+}
+
 TEST(TenderCheck19, AWeightTakesFourBitsAndAnEighthOfAByteIn64AndAScalePerOutput) {
   const std::size_t out = 48, in = 576;
   const Quantized q(w4a8(64), outlier_rows(24, in, 5), uneven_weights(out, in), false);

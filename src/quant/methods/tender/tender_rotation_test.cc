@@ -30,6 +30,14 @@ double output_error(const Quantized& q, const Matrix& x) {
   return sum;
 }
 
+/// A few loud elements wherever: too much for one step of the row, unless they are shared out.
+Matrix loud_rows() {
+  Rng rng(46, "loud");
+  Matrix x(40, kIn);
+  for (float& value : x.span()) value = rng.normal() * (rng.below(100) == 0 ? 30.0F : 1.0F);
+  return x;
+}
+
 TEST(TenderRotation, SpreadsOutliersSoThatOneStepPerRowServesAllChannels) {
   const Matrix x = outlier_rows(64, kIn, 3, false), w = random_weights(40, kIn);
   for (const int bits : {4, 8}) {
@@ -90,10 +98,7 @@ TEST(TenderRotation, RowsThatWereNonnegativeAreSignedAfterIt) {
 }
 
 TEST(TenderRotation, ModeAutoChoosesByTheRotatedRows) {
-  // A few loud elements wherever: too much for one step of the row, unless they are shared out.
-  Rng rng(46, "loud");
-  Matrix x(40, kIn);
-  for (float& value : x.span()) value = rng.normal() * (rng.below(100) == 0 ? 30.0F : 1.0F);
+  const Matrix x = loud_rows();
   const Matrix w = random_weights(4, kIn);
   TenderOptions o = rotating(TenderMode::automatic, 8, 1);
   o.error_share = 2e-4;
@@ -102,21 +107,168 @@ TEST(TenderRotation, ModeAutoChoosesByTheRotatedRows) {
   EXPECT_EQ(Quantized(o, x, w, false).input.mode, TenderMode::one_row);
 }
 
+/// A few channels a thousand times as loud: in a group of their own, or shared out over all.
+Matrix loud_channels() {
+  Rng rng(47, "channels");
+  Matrix x(40, kIn);
+  for (std::size_t m = 0; m < x.rows(); ++m)
+    for (std::size_t k = 0; k < kIn; ++k) x(m, k) = rng.normal() * (k % 24 == 3 ? 1000.0F : 1.0F);
+  return x;
+}
+
+TenderOptions choosing(TenderMode mode, int groups = 14) {
+  TenderOptions o = rotating(mode, 4, groups);
+  o.weight_bits = 8;
+  o.rotation = TenderRotation::automatic;
+  return o;
+}
+
+TEST(TenderRotation, AutoTakesTheBasisOfTheSmallerError) {
+  // Weights that are small where rows are loud, as behind a norm with outlier gains.
+  Matrix w = random_weights(4, kIn);
+  for (std::size_t n = 0; n < w.rows(); ++n)
+    for (std::size_t k = 3; k < kIn; k += 24) w(n, k) /= 1000;
+  const TenderOptions o = choosing(TenderMode::row_scaled);
+  for (const bool channels : {false, true}) {
+    const Matrix x = channels ? loud_channels() : loud_rows();
+    const Quantized chosen(o, x, w, false);
+    TenderOptions named = o;
+    named.rotation = TenderRotation::hadamard;
+    const Quantized rotated(named, x, w, false);
+    named.rotation = TenderRotation::none;
+    const Quantized plain(named, x, w, false);
+    EXPECT_EQ(chosen.input.rotated, !channels);
+    EXPECT_EQ(chosen.input.rotated, output_error(rotated, x) < output_error(plain, x));
+    const Quantized& same = channels ? plain : rotated;
+    EXPECT_EQ(chosen.codes, same.codes);
+    EXPECT_EQ(chosen.input.group, same.input.group);
+    EXPECT_EQ(chosen.input.tmax, same.input.tmax);
+  }
+}
+
+TEST(TenderRotation, AutoCountsTheErrorOfTheWeightsAsWell) {
+  // One loud weight in each output: its scale is coarse for the others, unless it is shared out.
+  Rng rng(48, "even");
+  Matrix x(40, kIn);
+  for (float& value : x.span()) value = rng.normal() < 0 ? -1.0F : 1.0F;  // rounded without error
+  Matrix w = random_weights(4, kIn);
+  TenderOptions o = choosing(TenderMode::row_scaled);
+  EXPECT_FALSE(Quantized(o, x, w, false).input.rotated);
+  for (std::size_t n = 0; n < w.rows(); ++n) w(n, 5 * n) = 50;
+  o.activation_bits = 8;
+  EXPECT_TRUE(Quantized(o, x, w, false).input.rotated);
+}
+
+TEST(TenderRotation, AutoTakesOneRowOnlyWhereNeitherBasisDoesWithout) {
+  TenderOptions o = choosing(TenderMode::automatic, 1);
+  o.activation_bits = 8;
+  const Matrix x = loud_rows(), w = random_weights(4, kIn);
+  o.error_share = 2e-4;
+  TenderInput input = Quantized(o, x, w, false).input;
+  EXPECT_EQ(input.mode, TenderMode::row_scaled);
+  EXPECT_TRUE(input.rotated);
+  o.error_share = 0;
+  input = Quantized(o, x, w, false).input;
+  EXPECT_EQ(input.mode, TenderMode::one_row);
+}
+
+TEST(TenderRotation, TheTotalShareAddsWhatTheErrorOfWeightsCostsOnCentredRows) {
+  // TMax 127 and one group: the step is 1; the second row is off by {0, 0.5}.
+  const Matrix x = matrix(2, 2, {127, 8, 0, 2.5});
+  SiteShape shape;
+  shape.in = 2;
+  shape.outs = {2};
+  TenderCalibration seen(shape, 0, true);
+  seen.observe({x.view(), positions(2)});
+  const TenderOptions o = options(8, TenderMode::static_scales, 1, 0);
+  const TenderSample sample = tender_sample(seen.sample(), {10, 20});
+  const std::vector<double> errors = {0.5, 0.25};
+  const double first = (127.0 * 127 * 0.5 + 64 * 0.25) / (127.0 * 127 * 10 + 64 * 20);
+  const double second = (0.25 * 20 + 6.25 * 0.25) / (6.25 * 20);
+  EXPECT_DOUBLE_EQ(tender_total_share(tender_input_of(seen, o, o.mode), sample, errors),
+                   (first + second) / 2);
+}
+
+TEST(TenderRotation, AutoKeepsCodesUnsignedWhereRowsStayAsTheyAre) {
+  Matrix x = loud_channels();
+  for (float& value : x.span()) value = std::abs(value);
+  Matrix w = random_weights(4, kIn);
+  for (std::size_t n = 0; n < w.rows(); ++n)
+    for (std::size_t k = 3; k < kIn; k += 24) w(n, k) /= 1000;
+  const TenderInput input = Quantized(choosing(TenderMode::row_scaled), x, w, false, true).input;
+  EXPECT_FALSE(input.rotated);
+  EXPECT_TRUE(input.is_unsigned);
+}
+
+TEST(TenderRotation, TheDefaultMeasuresWithActivationsBelow8BitsWhereThatCanBeMeasured) {
+  const auto rotation = [](Json options) {
+    return write_options(read_options<TenderOptions>("tender", options)).at("rotation");
+  };
+  EXPECT_EQ(rotation(Json::object()), "hadamard");
+  EXPECT_EQ(rotation({{"weight_bits", 4}}), "hadamard");
+  EXPECT_EQ(rotation({{"weight_bits", 4}, {"activation_bits", 4}}), "auto");
+  EXPECT_EQ(rotation({{"weight_bits", 4}, {"activation_bits", 5}}), "auto");
+  const Json w4a4 = {{"weight_bits", 4}, {"activation_bits", 4}, {"mode", "one-row"}};
+  EXPECT_EQ(Tender(read_options<TenderOptions>("tender", w4a4)).traits().wants_inputs, false);
+  Json compat = {{"activation_bits", 4}, {"mode", "static"}, {"numerics", "compat"}};
+  EXPECT_EQ(rotation(compat), "none");
+  compat["numerics"] = "clean";
+  EXPECT_EQ(rotation(compat), "auto");
+  compat["mode"] = "dynamic";
+  EXPECT_EQ(rotation(compat), "hadamard");
+}
+
 TEST(TenderRotation, ACalibrationOfOtherRowsIsRefused) {
   SiteShape shape;
   shape.in = kIn;
   shape.outs = {3};
-  const Tender with(rotating(TenderMode::row_scaled));
-  const Tender without(options(8, TenderMode::row_scaled, 8, 0));
   const Matrix x = outlier_rows(5, kIn, 8);
-  for (const bool rotated : {false, true}) {
-    auto seen = (rotated ? with : without).calibrate(shape);
+  const std::array methods = {Tender(options(8, TenderMode::row_scaled, 8, 0)),
+                              Tender(rotating(TenderMode::row_scaled)),
+                              Tender(choosing(TenderMode::row_scaled))};
+  for (const Tender& saves : methods) {
+    auto seen = saves.calibrate(shape);
     seen.observe({x.view(), positions(5)});
     MemoryParts kept;
     seen.save(kept);
-    EXPECT_NO_THROW((rotated ? with : without).calibrate(shape).load(kept));
-    EXPECT_THROW((rotated ? without : with).calibrate(shape).load(kept), Error);
+    for (const Tender& loads : methods)
+      if (&loads == &saves)
+        EXPECT_NO_THROW(loads.calibrate(shape).load(kept));
+      else
+        EXPECT_THROW(loads.calibrate(shape).load(kept), Error);
   }
+}
+
+TEST(TenderRotation, ACalibrationOfBothBasesIsThatOfEachAndIsKeptAndMerged) {
+  SiteShape shape;
+  shape.in = kIn;
+  shape.outs = {3};
+  const Matrix x = outlier_rows(24, kIn, 9);
+  const auto seen_of = [&](TenderRotation rotation, std::size_t from, std::size_t rows) {
+    TenderCalibration seen(shape, 4, true, false, rotation);
+    const auto at = positions(rows, static_cast<std::int32_t>(from % 8));
+    seen.observe({x.view().rows_from(from, rows), at});
+    return seen;
+  };
+  TenderCalibration both = seen_of(TenderRotation::automatic, 0, 8);
+  both.merge(seen_of(TenderRotation::automatic, 8, 16));
+  MemoryParts kept;
+  both.save(kept);
+  TenderCalibration back(shape, 4, true, false, TenderRotation::automatic);
+  back.load(kept);
+  for (const bool rotated : {false, true}) {
+    const auto basis = rotated ? TenderRotation::hadamard : TenderRotation::none;
+    TenderCalibration one = seen_of(basis, 0, 8);
+    one.merge(seen_of(basis, 8, 16));
+    ASSERT_EQ(back.chunks(), one.chunks());
+    for (std::size_t c = 0; c < one.chunks(); ++c) {
+      EXPECT_EQ(back.rows(c), one.rows(c));
+      EXPECT_TRUE(std::ranges::equal(back.least(c, rotated), one.least(c, rotated)));
+      EXPECT_TRUE(std::ranges::equal(back.largest(c, rotated), one.largest(c, rotated)));
+    }
+  }
+  EXPECT_TRUE(std::ranges::equal(back.sample().values().span(),
+                                 seen_of(TenderRotation::none, 0, 24).sample().values().span()));
 }
 
 TEST(TenderRotation, IsKeptWithTheSiteAndRefusedWhereItIsNoFlag) {

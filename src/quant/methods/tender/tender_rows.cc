@@ -43,7 +43,7 @@ bool by_chunk(TenderMode mode) {
   return mode == TenderMode::static_scales || mode == TenderMode::dynamic;
 }
 
-int default_groups(const TenderOptions& options) { return options.activation_bits > 4 ? 8 : 14; }
+int default_groups(const TenderOptions& options) { return options.activation_bits == 8 ? 8 : 14; }
 
 void settle_one_row(TenderOptions& options) {
   const int most = tender_most_element_groups(options.activation_bits);
@@ -146,6 +146,12 @@ void settle(TenderOptions& options) {
   if (options.groups == 0) options.groups = default_groups(options);
   if (options.chunk_rows == TenderOptions::kByMode)
     options.chunk_rows = by_chunk(options.mode) ? kStaticChunk : 0;
+  if (options.rotation == TenderRotation::automatic) {
+    if (options.numerics == TenderNumerics::compat)
+      options.rotation = TenderRotation::none;
+    else if (options.mode == TenderMode::one_row || options.mode == TenderMode::dynamic)
+      options.rotation = TenderRotation::hadamard;
+  }
   if (options.rounding != TenderRounding::up && options.mode != TenderMode::static_scales &&
       options.mode != TenderMode::automatic)
     refuse_option("tender", "rounding",
@@ -179,22 +185,24 @@ std::uint8_t tender_group(float cmax, float tmax, int groups) {
 TenderInput tender_input_of(const TenderCalibration& seen, const TenderOptions& options,
                             TenderMode mode) {
   require(mode != TenderMode::automatic, "a site has one of the modes");
+  require(options.rotation != TenderRotation::automatic, "a site has one of the bases");
   require(mode != TenderMode::static_scales || options.rounding != TenderRounding::choose,
           "a site is rounded up or down");
+  const bool rotated = options.rotation == TenderRotation::hadamard;
+  const bool nonnegative = seen.nonnegative() && !rotated;
   TenderInput input;
   input.in = seen.in();
   input.weight_bits = options.weight_bits;
   input.activation_bits = options.activation_bits;
   input.groups = options.groups;
   input.mode = mode;
-  input.is_unsigned = seen.nonnegative();
+  input.is_unsigned = nonnegative;
   input.multiplier_group = static_cast<std::size_t>(options.multiplier_group);
-  input.rotated = options.rotation == TenderRotation::hadamard;
+  input.rotated = rotated;
   input.compat = options.numerics == TenderNumerics::compat;
   if (mode == TenderMode::dynamic) {
     input.chunk_rows = seen.chunk_rows();
-    input.dynamic_bias =
-        options.bias == TenderBias::dynamic && seen.centre() && !seen.nonnegative();
+    input.dynamic_bias = options.bias == TenderBias::dynamic && seen.centre() && !nonnegative;
     return input;
   }
   if (mode == TenderMode::one_row) {
@@ -206,12 +214,12 @@ TenderInput tender_input_of(const TenderCalibration& seen, const TenderOptions& 
          {.code = "Q_CALIBRATION", .hint = "give a text with --calibration"},
          "tender takes ranges and groups of channels from calibration rows, and saw none");
   input.chunk_rows = seen.chunk_rows();
-  const bool centred = seen.centre() && !seen.nonnegative() && options.bias == TenderBias::by_mode;
+  const bool centred = seen.centre() && !nonnegative && options.bias == TenderBias::by_mode;
   for (std::size_t c = 0; c < seen.chunks(); ++c) {
     const std::size_t from = chunk_with_rows(seen, c);
-    TenderChunk chunk = input.compat
-                            ? seen.compat().chunk(input, from)
-                            : tender_chunk(input, seen.least(from), seen.largest(from), centred);
+    TenderChunk chunk = input.compat ? seen.compat().chunk(input, from)
+                                     : tender_chunk(input, seen.least(from, rotated),
+                                                    seen.largest(from, rotated), centred);
     if (!centred) chunk.bias.clear();
     add_chunk(chunk, input);
   }
@@ -219,6 +227,13 @@ TenderInput tender_input_of(const TenderCalibration& seen, const TenderOptions& 
   for (std::uint8_t& i : input.group)
     if (down && i > 0) --i;
   return input;
+}
+
+WeightFormat tender_weight_format(const TenderInput& input) {
+  const bool multiplied = input.multiplier_group != 0;
+  return {.bits = input.weight_bits,
+          .granularity = multiplied ? WeightGranularity::multiplier : WeightGranularity::channel,
+          .group = input.multiplier_group};
 }
 
 int tender_highest_code(const TenderInput& input) {

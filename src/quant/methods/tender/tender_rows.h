@@ -48,12 +48,14 @@ inline constexpr std::array<std::string_view, 2> kTenderNumerics = {"clean", "co
 class TenderCalibration;
 
 /// The basis in which rows meet weights: that of the model, or one in which channels are alike.
-enum class TenderRotation : std::uint8_t { none, hadamard };
-inline constexpr std::array<std::string_view, 2> kTenderRotations = {"none", "hadamard"};
+/// automatic: each site has the one of the smaller error.
+enum class TenderRotation : std::uint8_t { none, hadamard, automatic };
+inline constexpr std::array<std::string_view, 3> kTenderRotations = {"none", "hadamard", "auto"};
 
 struct TenderOptions {
   static constexpr int kMaxGroups = 20;
   static constexpr int kByMode = -1;
+  static constexpr int kLeastActivationBits = 4;
 
   int weight_bits = 8;
   int activation_bits = 8;
@@ -68,23 +70,25 @@ struct TenderOptions {
   TenderRotation rotation = TenderRotation::none;
   WeightSearchOptions weights;
 
-  /// Sets what pays at these bits (README.md of this folder: measured): at 4, integer multipliers,
-  /// rotation and compensated codes; at 8, none of them. Defaults of JSON and flags, not of the
-  /// struct.
+  /// Sets what pays at these bits (README.md of this folder: measured): rotation, with activations
+  /// below 8 bits only where it makes the error smaller; with 4-bit weights integer multipliers and
+  /// compensated codes, too. Defaults of JSON and flags, not of the struct.
   void recommend_for_bits();
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor& visit) {
     visit.bits("weight_bits", self.weight_bits, "bits of a weight code");
-    visit.bits("activation_bits", self.activation_bits, "bits of an activation code");
+    visit.integer("activation_bits", self.activation_bits, kLeastActivationBits, 8,
+                  "bits of an activation code. Kernels are of bytes: what lies between 4 and 8 is "
+                  "for comparisons at equal bits");
     // What follows has defaults that depend on the bits; what is named after them wins.
     if constexpr (!std::is_const_v<Self>) self.recommend_for_bits();
     visit.choice("mode", self.mode, kTenderModes,
                  "scales as calibrated, with a factor of each row's own on top, an exponent for "
                  "every element of a row (operands of up to 16 bits), scales of the rows of a "
                  "chunk themselves (evaluation only), or for each site static or row-scaled, "
-                 "whichever errs less, and one-row where neither keeps the error share (not with "
-                 "4-bit activations)");
+                 "whichever errs less, and one-row where neither keeps the error share (with 8-bit "
+                 "activations only)");
     visit.real("error_share", self.error_share, 0, 1,
                "part of the energy of a site's outputs that rounding its rows may take before "
                "mode auto chooses one-row");
@@ -108,9 +112,13 @@ struct TenderOptions {
     visit.integer("multiplier_group", self.multiplier_group, 0, 128,
                   "with 4-bit weights: inputs of an output that share an integer multiplier, 32, "
                   "64 or 128; 0: none do. At 4 bits: 64 by default");
-    visit.choice("rotation", self.rotation, kTenderRotations,
-                 "rows and weights as they are, or multiplied by a Hadamard matrix that spreads "
-                 "outliers over all channels. At 4 bits: hadamard by default");
+    visit.choice(
+        "rotation", self.rotation, kTenderRotations,
+        "rows and weights as they are, multiplied by a Hadamard matrix that spreads "
+        "outliers over all channels, or for each site whichever errs less on calibration "
+        "rows, weights included. Default: hadamard, with activations below 8 bits auto (which "
+        "is hadamard in modes one-row and dynamic, and none with compat numerics, since "
+        "those measure nothing)");
     WeightSearchOptions::fields(self.weights, visit);
   }
 };
@@ -118,9 +126,9 @@ struct TenderOptions {
 void settle(TenderOptions& options);
 
 inline void TenderOptions::recommend_for_bits() {
+  rotation = activation_bits == 8 ? TenderRotation::hadamard : TenderRotation::automatic;
   if (weight_bits != 4) return;
   multiplier_group = 64;
-  rotation = TenderRotation::hadamard;
   weights.weight_search = WeightSearch::gptq;
   weights.weight_scale = WeightScale::mse;
   weights.sweep_order = SweepOrder::natural;
@@ -179,11 +187,13 @@ std::uint8_t tender_group(float cmax, float tmax, int groups);
 int tender_most_element_groups(int activation_bits);
 
 /// Bias, TMax and groups from what was seen.
-/// @param options  of which rounding is up or down
+/// @param options  of which rounding is up or down, and rotation not automatic
 /// @param mode     not automatic
 /// @throws Error invalid_input (Q_CALIBRATION) if it is nothing and the mode needs something
 TenderInput tender_input_of(const TenderCalibration& seen, const TenderOptions& options,
                             TenderMode mode);
+
+WeightFormat tender_weight_format(const TenderInput& input);
 
 /// 2^(b-1) - 1, or 2^b - 1 where codes are unsigned.
 int tender_highest_code(const TenderInput& input);
