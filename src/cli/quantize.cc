@@ -78,9 +78,9 @@ class Quantize : public Command {
                    "Type of matrices that stay float: f16, bf16 or f32")
         ->capture_default_str();
     app.add_option("--head-bits", head_bits_,
-                   "Bits of the LM head: 8 (least memory to read for a token at next to no loss), "
-                   "4, or 0 to leave it float (default: 8, or 0 where the method's products are in "
-                   "float)");
+                   "Bits of the LM head: 8 (next to no loss), 4 (least memory to read for a token, "
+                   "at some loss; a calibration text lets its codes make up for much of it), or 0 "
+                   "to leave it float (default: 8, or 0 where the method's products are in float)");
     app.add_option("--keep-float", keep_float_,
                    "Kinds of sites that stay float, with commas: qkv, o_proj, gate_up, down_proj "
                    "(OPT: qkv, out_proj, fc1, fc2)")

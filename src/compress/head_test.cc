@@ -110,6 +110,58 @@ TEST_F(HeadTest, ItsLogitsAreNearThoseOfTheFloatHead) {
   EXPECT_LT(four, 0.3);
 }
 
+TEST_F(HeadTest, RowsLetAHeadOf4BitsMakeUpForItsRounding) {
+  // Beside a method that needs no text of its own, so that the heads alone differ.
+  testing::write_tiny_model(model(), {.tied_head = true});
+  const auto with = [&](const std::string& name, int bits, bool text) {
+    auto asked = request(name, "rtn");
+    asked.recipe.head_bits = bits;
+    if (!text) asked.calibration.reset();
+    notes_.text.clear();
+    run(asked);
+    return logits_of(*load(folder_ / name));
+  };
+  const Matrix expected = with("float", 0, true);
+  EXPECT_THAT(notes_.text, HasSubstr("the calibration text is not used"));
+  const double nearest = relative_difference(expected, with("nearest", 4, false));
+  EXPECT_THAT(notes_.text, HasSubstr("the head's weights are rounded to nearest"));
+  const double compensated = relative_difference(expected, with("compensated", 4, true));
+  EXPECT_EQ(notes_.text, "");
+  EXPECT_LT(compensated, nearest);
+  for (const bool text : {false, true}) {
+    const std::string name = text ? "compensated" : "nearest";
+    const Json config = Json::parse(read_text(folder_ / name / "config.json"));
+    EXPECT_EQ(config["quantization_config"]["layers"]["lm_head"]["weight_search"],
+              text ? "gptq" : "rtn");
+  }
+  const Matrix eight = with("eight", 8, true);
+  EXPECT_THAT(notes_.text, HasSubstr("the calibration text is not used"));
+}
+
+TEST_F(HeadTest, AnInterruptedRunGoesOnToTheSameHead) {
+  for (const char* method : {"rtn", "tender", "gptq"})
+    for (const char* stop : {"quantizing model.layers.1", "calibrating lm_head"}) {
+      const std::string name = std::string(method) + (stop[0] == 'q' ? "-layer" : "-head");
+      auto whole = request(name + "-whole", method);
+      whole.recipe.head_bits = 4;
+      auto again = whole;
+      again.output = folder_ / (name + "-again");
+      run(whole);
+      notes_.stop_at = stop;
+      EXPECT_EQ(refused(again).code(), "CANCELLED");
+      notes_.stop_at.clear();
+      notes_.stopped = false;
+      notes_.text.clear();
+      run(again);
+      EXPECT_THAT(notes_.text,
+                  HasSubstr(stop[0] == 'q' ? "1 of 2 layers are done" : "2 of 2 layers are done"));
+      auto expected = files_of(whole.output), got = files_of(again.output);
+      expected.erase("tender_report.json");
+      got.erase("tender_report.json");
+      EXPECT_EQ(got, expected) << name;
+    }
+}
+
 TEST_F(HeadTest, LogitsHaveTheSameBitsForAnyThreadsAndInstructionSet) {
   with_head("out", 4, true);
   const Matrix expected = logits_of(*load(folder_ / "out", Isa::scalar));

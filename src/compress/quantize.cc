@@ -63,6 +63,8 @@ class Run : public SiteKeeper {
     if (journal_->layers() > 0)
       progress_.note(fmt::format("continuing an interrupted run: {} of {} layers are done",
                                  journal_->layers(), spec_.info.layers));
+    if (const int bits = request_.recipe.head_bits; bits != 0)
+      head_.emplace(spec_, weights_, bits, text_ && wants_head_rows());
     SitePipeline pipeline(checkpoint_, spec_, weights_, method_, report_.options, isa_, pool_,
                           progress_);
     pipeline.run(text_ && wants_text_ ? &*text_ : nullptr, stored_ ? &*stored_ : nullptr, *this);
@@ -152,6 +154,11 @@ class Run : public SiteKeeper {
     StoredParts::Sink seen(parts_, kSeenPrefix + owner);
     ranges.save(seen);
   }
+
+  bool wants_head_rows() const override {
+    return request_.recipe.head_bits != 0 && HeadQuantizer::wants_rows(request_.recipe.head_bits);
+  }
+  void observe_head(const Rows& rows) override { head_->observe(rows, isa_, pool_); }
 
   void end_layer(std::size_t layer) override {
     journal_->put(layer, parts_, layers_note(layers_));
@@ -267,7 +274,8 @@ class Run : public SiteKeeper {
   /// Where ranges and rows come from.
   void find_calibration() {
     const quant::MethodTraits traits = method_.traits(Json::parse(report_.options));
-    wants_text_ = traits.wants_moment || traits.wants_inputs || wants_attention();
+    wants_text_ =
+        traits.wants_moment || traits.wants_inputs || wants_attention() || wants_head_rows();
     if (request_.load_calibration) {
       Fingerprint expected = fingerprint(text_ ? &*text_ : nullptr);
       expected.erase("calibration.file");  // the text counts, not its name
@@ -292,6 +300,10 @@ class Run : public SiteKeeper {
           "attention is not calibrated: a text (--calibration) gives it biases and groups of "
           "channels");
     }
+    if (!text_ && wants_head_rows())
+      progress_.note(
+          "the head's weights are rounded to nearest: a text (--calibration) lets their codes make "
+          "up for the rounding");
   }
 
   /// What a run must share with the one that it continues.
@@ -314,10 +326,10 @@ class Run : public SiteKeeper {
     std::vector<io::TensorToWrite> tensors;
     collect_layers(tensors);
     StoredParts head;
-    if (const int bits = request_.recipe.head_bits; bits != 0) {
+    if (head_) {
       progress_.update(1, 1, "quantizing " + spec_.head.name);
       check_cancelled(progress_);
-      report_.head = quantize_head(spec_, weights_, bits, head, pool_);
+      report_.head = head_->quantize(head, pool_);
     }
     head.list(tensors);
     for (const std::string& name : kept_)
@@ -370,8 +382,8 @@ class Run : public SiteKeeper {
     OrderedJson& quantization = config["quantization_config"];
     for (const model::SiteSpec& site : spec_.sites)
       if (float_sites_.contains(site.name)) quantization["ignore"].push_back(site.name);
-    if (const int bits = request_.recipe.head_bits; bits != 0)
-      quantization["layers"][spec_.head.name] = head_config(bits);
+    if (head_)
+      quantization["layers"][spec_.head.name] = head_->config();
     else
       quantization["ignore"].push_back(spec_.head.name);
     if (const auto& attention = request_.recipe.attention)
@@ -411,6 +423,7 @@ class Run : public SiteKeeper {
   std::map<std::string, std::string> files_;  ///< small files of the result by name
   bool wants_text_ = false;
   std::optional<StoredCalibration> stored_;
+  std::optional<HeadQuantizer> head_;
   std::unique_ptr<Journal> journal_;
   StoredParts parts_;                ///< of the layer at hand
   std::vector<LayerReport> layers_;  ///< of the layer at hand

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -86,10 +87,12 @@ class SitePipeline::Impl {
     in_order_ = traits.wants_moment;
     ranges_ = traits.wants_inputs && stored == nullptr;
     const bool sees_attention = keeper.wants_attention() && stored == nullptr;
-    const bool runs = text != nullptr && (in_order_ || ranges_ || sees_attention);
-    total_ = spec_.info.layers * steps_of_layer(runs ? text->windows.size() : 0);
+    const bool head = text != nullptr && keeper.wants_head_rows();
+    const bool runs = text != nullptr && (in_order_ || ranges_ || sees_attention || head);
+    const std::size_t steps = steps_of_layer(runs ? text->windows.size() : 0);
+    total_ = spec_.info.layers * steps + (head ? text->windows.size() : 0);
     std::size_t end = spec_.info.layers;  // behind the last layer that lacks
-    while (end > 0 && keeper.has(end - 1)) --end;
+    while (end > 0 && !head && keeper.has(end - 1)) --end;
     if (runs && end > 0) begin(*text);
     for (layer_ = 0; layer_ < end; ++layer_) {
       check_cancelled();
@@ -103,20 +106,32 @@ class SitePipeline::Impl {
         quantize_layer_in_order();
       else
         quantize_at_once();
-      if (runs && in_order_ && layer_ + 1 < end) advance();
+      if (runs && in_order_ && (head || layer_ + 1 < end)) advance();
       if (!keeper.has(layer_)) {
         finish_attention();
         keeper.end_layer(layer_);
       }
-      done_ = (layer_ + 1) * total_ / spec_.info.layers;
+      done_ = (layer_ + 1) * steps;
       tell("layer is done");
       trim_heap();
     }
+    if (head) show_head_rows();
     rows_.clear();
     model_.reset();
   }
 
  private:
+  void show_head_rows() {
+    for (Matrix& rows : rows_) {
+      check_cancelled();
+      model_->finish(rows.view(), pool_);
+      std::vector<std::int32_t> positions(rows.rows());
+      std::iota(positions.begin(), positions.end(), 0);
+      keeper_->observe_head({rows.view(), positions});
+      progress_.update(std::min(++done_, total_), total_, "calibrating " + spec_.head.name);
+    }
+  }
+
   template <class Body>
   void each_site(Body&& body) {
     const auto [first, end] = spec_.sites_of(layer_);

@@ -59,6 +59,10 @@ class SiteKeeper {
   virtual void keep_attention(std::size_t layer, const AttentionRanges& ranges) {
     static_cast<void>(layer), static_cast<void>(ranges);
   }
+  /// Whether it wants the rows that enter the head.
+  virtual bool wants_head_rows() const { return false; }
+  /// Those of a window, where rows were seen, after the last layer.
+  virtual void observe_head(const Rows& rows) { static_cast<void>(rows); }
   /// All sites of this layer were kept.
   virtual void end_layer(std::size_t layer) { static_cast<void>(layer); }
 };
