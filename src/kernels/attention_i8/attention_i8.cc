@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "base/contracts.h"
 #include "base/kernel_choice.h"
@@ -180,7 +181,8 @@ const AttentionI8Kernel& best_attention_i8(Isa isa) { return best_kernel(kKernel
 
 namespace {
 
-/// Query rows of all heads as codes: row token * heads + head.
+/// Query rows of all heads as codes: row (KV head * tokens + token) * group + head of the group, so
+/// that those of a KV head follow each other.
 struct RoundedQueries {
   AlignedBuffer<std::int8_t> codes;  ///< [rows, stride], 0 past head_width
   AlignedBuffer<float> factors;      ///< [rows], step times the scale of scores
@@ -192,19 +194,22 @@ struct RoundedQueries {
         sums(factors.size()) {
     const AttentionShape shape = cache.shape();
     const std::size_t group = shape.heads / shape.kv_heads, stride = cache.key_stride();
-    pool.for_each_part(factors.size(), [&](std::size_t begin, std::size_t end) {
-      Rounding rounding(cache.rounding(), shape.head_width, cache.bits().rows);
-      for (std::size_t row = begin; row < end; ++row) {
-        const std::size_t head = row % shape.heads;
-        const float* q = query.q.row(row / shape.heads).data() + head * shape.head_width;
-        factors[row] = rounding.round(q, nullptr, cache.query_factors(head / group)) * query.scale;
-        std::int32_t sum = 0;
-        for (std::size_t d = 0; d < stride; ++d) {
-          const std::int16_t code = d < shape.head_width ? rounding.codes()[d] : std::int16_t{0};
-          codes[row * stride + d] = static_cast<std::int8_t>(code);
-          sum += code;
+    const std::size_t width = shape.head_width, tokens = query.q.rows();
+    pool.for_each_part(shape.kv_heads * tokens, [&](std::size_t begin, std::size_t end) {
+      Rounding rounding(cache.rounding(), width, cache.bits().rows);
+      for (std::size_t item = begin; item < end; ++item) {
+        const std::size_t kv_head = item / tokens;
+        const float* q = query.q.row(item % tokens).data() + kv_head * group * width;
+        for (std::size_t row = item * group; row < (item + 1) * group; ++row, q += width) {
+          factors[row] = rounding.round(q, nullptr, cache.query_factors(kv_head)) * query.scale;
+          const std::int16_t* from = rounding.codes();
+          std::int8_t* to = codes.data() + row * stride;
+          const std::int16_t* const end_of_row = from + width;  // no store into `to` changes it
+          sums[row] = std::accumulate(from, end_of_row, std::int32_t{0});
+          std::fill(std::transform(from, end_of_row, to,
+                                   [](std::int16_t n) { return static_cast<std::int8_t>(n); }),
+                    to + stride, std::int8_t{0});
         }
-        sums[row] = sum;
       }
     });
   }
@@ -227,16 +232,16 @@ void attend(const AttentionI8Kernel& kernel, const KvI8& cache, const AttentionQ
       AttentionTiles::cut(tokens * group, shape.kv_heads, kernel.tile, pool.threads());
   const std::size_t scratch_floats =
       AttentionI8Scratch(positions, cache.value_stride()).floats(kernel.tile);
+  const std::size_t rows = tokens * group;
   pool.for_each_part(shape.kv_heads * tiles.count(), [&](std::size_t begin, std::size_t end) {
     AlignedBuffer<float> scratch(scratch_floats);
     for (std::size_t item = begin; item < end; ++item) {
       const std::size_t kv_head = item / tiles.count();
       const std::size_t first = tiles.at(item % tiles.count()) * tiles.tile;
-      kernel.run({.q = rounded.codes.data(),
-                  .q_factors = rounded.factors.data(),
-                  .q_sums = rounded.sums.data(),
+      kernel.run({.q = rounded.codes.data() + kv_head * rows * cache.key_stride(),
+                  .q_factors = rounded.factors.data() + kv_head * rows,
+                  .q_sums = rounded.sums.data() + kv_head * rows,
                   .q_stride = cache.key_stride(),
-                  .heads = shape.heads,
                   .out = out.data(),
                   .out_stride = out.stride(),
                   .keys = cache.keys(kv_head),

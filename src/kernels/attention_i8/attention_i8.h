@@ -114,13 +114,12 @@ class KvI8 {
   std::vector<float> key_multipliers_, value_multipliers_;  ///< their reciprocals
 };
 
-/// Rounded query rows of one KV head; row i as in AttentionTask.
+/// Rounded query rows of one KV head; row i as in AttentionTask: token i / group.
 struct AttentionI8Task {
-  const std::int8_t* q;        ///< [tokens * heads, q_stride], 0 from head_width on
-  const float* q_factors;      ///< [tokens * heads]
-  const std::int32_t* q_sums;  ///< [tokens * heads], of the codes
+  const std::int8_t* q;        ///< [tokens * group, q_stride], 0 from head_width on
+  const float* q_factors;      ///< [tokens * group]
+  const std::int32_t* q_sums;  ///< [tokens * group], of the codes
   std::size_t q_stride;        ///< KvI8::key_stride()
-  std::size_t heads;           ///< a token's rows in q
   float* out;                  ///< [tokens, heads * head_width], tokens out_stride apart
   std::size_t out_stride;
   const std::uint8_t* keys;    ///< as in KvI8, of this KV head

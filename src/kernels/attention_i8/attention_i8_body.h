@@ -4,7 +4,7 @@
 // ISA file defines on its integers:
 //
 //     I16            sixteen int32 lanes                 Line   64 bytes, a quad of bytes per lane
-//     I16 splat(n);  F16 to_float(I16)                   Line load_line(p), low(line), high(line)
+//     I16 splat(n), minus(I16, I16);  F16 to_float(I16)  Line load_line(p), low(line), high(line)
 //     I16 dot_keys(acc, line, q)        acc + sum of four of codes and the signed bytes of q
 //     I16 dot_low_keys(acc, line, q)    the same for codes in [0, 15]
 //     I16 dot_values(acc, w, line)      the same for the unsigned bytes of w and signed codes
@@ -47,8 +47,9 @@ struct RowTile {
   std::size_t step_stride;
 };
 
-std::size_t q_row(const AttentionI8Task& task, std::size_t row) {
-  return row / task.group * task.heads + task.first_head + row % task.group;
+/// Lanes of the sixteen keys from j on that lie before `end`.
+inline std::size_t lanes_before(std::size_t end, std::size_t j) {
+  return end <= j ? 0 : end < j + kLanes ? end - j : kLanes;
 }
 
 inline int quad_at(const void* bytes) {
@@ -63,31 +64,36 @@ void score_tile(const AttentionI8Task& task, const RowTile& tile, std::size_t r,
                 std::size_t sixteen) {
   const std::size_t lines = task.q_stride / (Nibbles ? 8 : 4);
   const std::uint8_t* keys = task.keys + sixteen * lines * kLineBytes;
-  const std::int8_t* q[Rows];
+  const std::int8_t* q = task.q + (tile.first + r) * task.q_stride;
   I16 sum[Rows][Columns];
-  for (std::size_t i = 0; i < Rows; ++i) {
-    const std::size_t row = q_row(task, tile.first + r + i);
-    q[i] = task.q + row * task.q_stride;
-    for (std::size_t c = 0; c < Columns; ++c)
-      sum[i][c] = splat(-(Nibbles ? 8 : kKeyOffset) * task.q_sums[row]);
-  }
-  for (std::size_t l = 0; l < lines; ++l)
-    for (std::size_t c = 0; c < Columns; ++c) {
-      const Line line = load_line(keys + (c * lines + l) * kLineBytes);
-      for (std::size_t i = 0; i < Rows; ++i) {
+#pragma GCC unroll 8
+  for (std::size_t i = 0; i < Rows; ++i)
+#pragma GCC unroll 8
+    for (std::size_t c = 0; c < Columns; ++c) sum[i][c] = splat(0);
+  for (std::size_t l = 0; l < lines; ++l, keys += kLineBytes, q += Nibbles ? 8 : 4) {
+    Line line[Columns];
+#pragma GCC unroll 8
+    for (std::size_t c = 0; c < Columns; ++c) line[c] = load_line(keys + c * lines * kLineBytes);
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < Rows; ++i)
+#pragma GCC unroll 8
+      for (std::size_t c = 0; c < Columns; ++c) {
         if constexpr (Nibbles) {
-          sum[i][c] = dot_low_keys(sum[i][c], low(line), quad_at(q[i] + 8 * l));
-          sum[i][c] = dot_low_keys(sum[i][c], high(line), quad_at(q[i] + 8 * l + 4));
+          sum[i][c] = dot_low_keys(sum[i][c], low(line[c]), quad_at(q + i * task.q_stride));
+          sum[i][c] = dot_low_keys(sum[i][c], high(line[c]), quad_at(q + i * task.q_stride + 4));
         } else {
-          sum[i][c] = dot_keys(sum[i][c], line, quad_at(q[i] + 4 * l));
+          sum[i][c] = dot_keys(sum[i][c], line[c], quad_at(q + i * task.q_stride));
         }
       }
-    }
-  for (std::size_t c = 0; c < Columns; ++c) {
-    const std::size_t j = (sixteen + c) * kLanes;
-    const F16 steps = load(task.key_steps + j);
-    for (std::size_t i = 0; i < Rows; ++i)
-      store(tile.scores + (r + i) * tile.score_stride + j, mul(to_float(sum[i][c]), steps));
+  }
+#pragma GCC unroll 8
+  for (std::size_t i = 0; i < Rows; ++i) {
+    const int above = (Nibbles ? 8 : kKeyOffset) * task.q_sums[tile.first + r + i];
+    float* scores = tile.scores + (r + i) * tile.score_stride + sixteen * kLanes;
+#pragma GCC unroll 8
+    for (std::size_t c = 0; c < Columns; ++c)
+      store(scores + c * kLanes, mul(to_float(minus(sum[i][c], splat(above))),
+                                     load(task.key_steps + (sixteen + c) * kLanes)));
   }
 }
 
@@ -106,23 +112,24 @@ void round_weights(const AttentionI8Task& task, const RowTile& tile, std::size_t
   const float* scores = tile.scores + r * tile.score_stride;
   std::uint8_t* codes = tile.codes + r * tile.score_stride;
   for (std::size_t b = seen.begin / kBlock; b * kBlock < seen.end; ++b) {
+    const std::size_t first = b * kBlock;
+    const bool whole = seen.begin <= first && seen.end >= first + kBlock;
     F16 w[kBlock / kLanes];
     F16 highest = zero();
+#pragma GCC unroll 4
     for (std::size_t i = 0; i < kBlock / kLanes; ++i) {
-      const std::size_t j = b * kBlock + i * kLanes;
-      const std::size_t from = seen.begin <= j           ? 0
-                               : seen.begin < j + kLanes ? seen.begin - j
-                                                         : kLanes;
-      const std::size_t to = seen.end <= j ? 0 : seen.end < j + kLanes ? seen.end - j : kLanes;
-      w[i] = from < to ? select(from, to, mul(load(scores + j), load(task.value_steps + j)), zero())
-                       : zero();
+      const std::size_t j = first + i * kLanes;
+      w[i] = mul(load(scores + j), load(task.value_steps + j));
+      if (!whole)
+        w[i] = select(lanes_before(seen.begin, j), lanes_before(seen.end, j), w[i], zero());
       highest = max(w[i], highest);
     }
     const float top = max_of_lanes(highest);
     const bool usable = top >= 0x1p-100F;
     const F16 factor = set1(usable ? task.most / top : 0.0F);
+#pragma GCC unroll 4
     for (std::size_t i = 0; i < kBlock / kLanes; ++i)
-      store_codes(codes + b * kBlock + i * kLanes, min(mul(w[i], factor), set1(task.most)));
+      store_codes(codes + first + i * kLanes, min(mul(w[i], factor), set1(task.most)));
     tile.steps[r * tile.step_stride + b] = usable ? top / task.most : 0.0F;
   }
 }
@@ -136,26 +143,35 @@ void value_tile(const AttentionI8Task& task, const RowTile& tile, std::size_t r,
   const std::uint8_t* values = task.values + b * lines * line_stride + column * kLineBytes;
   const std::uint8_t* w = tile.codes + r * tile.score_stride + b * kBlock;
   I16 sum[Rows][Columns];
+#pragma GCC unroll 8
   for (std::size_t i = 0; i < Rows; ++i)
+#pragma GCC unroll 8
     for (std::size_t c = 0; c < Columns; ++c) sum[i][c] = splat(0);
-  for (std::size_t l = 0; l < lines; ++l)
-    for (std::size_t c = 0; c < Columns; ++c) {
-      const Line line = load_line(values + l * line_stride + c * kLineBytes);
-      for (std::size_t i = 0; i < Rows; ++i) {
-        const std::uint8_t* codes = w + i * tile.score_stride;
+  for (std::size_t l = 0; l < lines; ++l, values += line_stride) {
+    Line line[Columns];
+#pragma GCC unroll 8
+    for (std::size_t c = 0; c < Columns; ++c) line[c] = load_line(values + c * kLineBytes);
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < Rows; ++i) {
+      const std::uint8_t* codes = w + i * tile.score_stride;
+#pragma GCC unroll 8
+      for (std::size_t c = 0; c < Columns; ++c) {
         if constexpr (Nibbles) {
-          sum[i][c] = dot_values(sum[i][c], quad_at(codes + 8 * l), less_eight(low(line)));
-          sum[i][c] = dot_values(sum[i][c], quad_at(codes + 8 * l + 4), less_eight(high(line)));
+          sum[i][c] = dot_values(sum[i][c], quad_at(codes + 8 * l), less_eight(low(line[c])));
+          sum[i][c] = dot_values(sum[i][c], quad_at(codes + 8 * l + 4), less_eight(high(line[c])));
         } else {
-          sum[i][c] = dot_values(sum[i][c], quad_at(codes + 4 * l), line);
+          sum[i][c] = dot_values(sum[i][c], quad_at(codes + 4 * l), line[c]);
         }
       }
     }
+  }
+#pragma GCC unroll 8
   for (std::size_t i = 0; i < Rows; ++i) {
     const Seen seen = seen_by(task, tile.first + r + i);
     if (seen.end <= b * kBlock || seen.begin >= (b + 1) * kBlock) continue;
     const F16 step = set1(tile.steps[(r + i) * tile.step_stride + b]);
     float* sums = tile.sums + (r + i) * task.value_stride + column * kLanes;
+#pragma GCC unroll 8
     for (std::size_t c = 0; c < Columns; ++c)
       store(sums + c * kLanes, fma(to_float(sum[i][c]), step, load(sums + c * kLanes)));
   }
@@ -200,8 +216,8 @@ void attend_tile(const AttentionI8Task& task, const RowTile& tile) {
   float totals[kTileRows];
   for (std::size_t r = 0; r < tile.rows; ++r) {
     const Seen seen = seen_by(task, tile.first + r);
-    totals[r] = exponentials(tile.scores + r * tile.score_stride, seen,
-                             task.q_factors[q_row(task, tile.first + r)]);
+    totals[r] =
+        exponentials(tile.scores + r * tile.score_stride, seen, task.q_factors[tile.first + r]);
     round_weights(task, tile, r, seen);
   }
   for_rows(task.nibbles ? kValues<true> : kValues<false>, task, tile);

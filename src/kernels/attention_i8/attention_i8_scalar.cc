@@ -76,7 +76,7 @@ void attend_row(const AttentionI8Task& task, std::size_t row) {
   const std::size_t token = row / task.group, head = task.first_head + row % task.group;
   const std::size_t end = task.first_position + token + 1;
   const std::size_t begin = task.window != 0 && end > task.window ? end - task.window : 0;
-  for (std::size_t j = begin; j < end; ++j) scores[j] = score(task, token * task.heads + head, j);
+  for (std::size_t j = begin; j < end; ++j) scores[j] = score(task, row, j);
   const float total = exponentials(scores, begin, end);
   for (std::size_t d = 0; d < task.head_width; ++d) sums[d] = 0;
   for (std::size_t block = begin / kBlock * kBlock; block < end; block += kBlock) {
