@@ -44,6 +44,18 @@ void check_codes(const PartSource& source, const std::string& name, const Symmet
                  nibble(packed.bytes[(n + 1) * stride - 1], true), 0, 0);
 }
 
+/// Whether one of the codes [begin, end) of a row is this one.
+bool holds(std::span<const std::uint8_t> row, int bits, int code, std::size_t begin,
+           std::size_t end) {
+  if (bits > kNibbleBits) return std::memchr(row.data() + begin, code, end - begin) != nullptr;
+  if (begin < end && begin % 2 == 1 && nibble(row[begin / 2], true) == code) return true;
+  const unsigned low = static_cast<unsigned>(code) & 15U;
+  bool found = false;  // no early end: a loop that compilers make vectors of
+  for (std::size_t at = (begin + 1) / 2; at < end / 2; ++at)
+    found |= (row[at] & 15U) == low || row[at] >> 4U == low;
+  return found || (end % 2 == 1 && nibble(row[end / 2], false) == code);
+}
+
 std::size_t groups_of(std::size_t in, std::size_t group) { return (in + group - 1) / group; }
 
 /// Multipliers from 1 on whose products with the codes are codes of 8 bits.
@@ -53,14 +65,16 @@ void check_multipliers(const PartSource& source, const std::string& name,
     check_number(source, name, "a multiplier", multiplier, 1, highest_multiplier(packed.bits));
   // Which leaves the one code that is larger than the highest.
   const int lowest = -highest_weight_code(packed.bits) - 1;
-  const SymmetricCodes codes = unpack_symmetric(packed);
-  const auto [out, in] = codes.shape;
+  const auto [out, in] = packed.shape;
+  const std::size_t stride = row_bytes(packed.shape, packed.bits);
+  const std::size_t groups = groups_of(in, packed.group);
   for (std::size_t n = 0; n < out; ++n)
-    for (std::size_t first = 0; first < in; first += packed.group) {
-      const int product = lowest * codes.multiplier(n, first);
+    for (std::size_t g = 0; g < groups; ++g) {
+      const int product = lowest * packed.multipliers[n * groups + g];
       if (product >= -127) continue;
-      const std::size_t count = std::min(packed.group, in - first);
-      if (std::memchr(codes.codes.data() + n * in + first, lowest, count) != nullptr)
+      const std::size_t first = g * packed.group;
+      if (holds(std::span(packed.bytes).subspan(n * stride, stride), packed.bits, lowest, first,
+                std::min(first + packed.group, in)))
         check_number(source, name, "a code times its multiplier", product, -127, 127);
     }
 }

@@ -128,5 +128,29 @@ TEST(Symmetric, AMultiplierThatTakesACodeOutOfEightBitsIsRefused) {
   EXPECT_EQ(code_after_loading(1, 0), "QC_RANGE");
 }
 
+TEST(Symmetric, SuchACodeIsFoundWhereverItStandsAndInItsOwnGroupAlone) {
+  for (const std::size_t in : {15U, 16U})
+    for (const std::size_t group : {1U, 2U, 3U, 5U, 8U, 16U}) {
+      const std::size_t groups = (in + group - 1) / group;
+      for (std::size_t loud = 0; loud < groups; ++loud)
+        for (std::size_t k = 0; k < in; ++k) {
+          SymmetricCodes codes{{2, in}, 4,
+                               group,   std::vector<std::int8_t>(2 * in, 7),
+                               {1, 1},  std::vector<std::uint8_t>(2 * groups, 1)};
+          codes.codes[in + k] = -8;
+          codes.multipliers[groups + loud] = 18;
+          MemoryParts parts;
+          save_symmetric(pack_symmetric(codes), "w", parts);
+          const auto load = [&] {
+            load_symmetric(parts, "w", in, 4, WeightGranularity::multiplier, group);
+          };
+          if (k / group == loud)
+            EXPECT_THROW(load(), Error) << in << " " << group << " " << k;
+          else
+            EXPECT_NO_THROW(load()) << in << " " << group << " " << k;
+        }
+    }
+}
+
 }  // namespace
 }  // namespace tender::quant

@@ -81,6 +81,12 @@ bool sums_fit_32_bits(const RowRounding& rounding, const IntegerWeights& weights
   std::vector<unsigned> most;  // shift of each chunk
   for (const ChunkRounding& chunk : rounding.chunks)
     most.push_back(chunk.shift.empty() ? 0 : *std::ranges::max_element(chunk.shift));
+  // Weights are bytes: with the largest of them and the largest shift everywhere most layers are
+  // seen to have room.
+  if (std::ranges::all_of(most, [&](unsigned shift) {
+        return (static_cast<std::int64_t>(in) * 128 << shift) * rounding.reach() <= kMostOf32;
+      }))
+    return true;
   const std::size_t width = weights.group == 0 ? in : weights.group;
   std::vector<std::int32_t> magnitudes(in);
   for (std::size_t n = 0; n < weights.shape.out; ++n) {
@@ -91,7 +97,7 @@ bool sums_fit_32_bits(const RowRounding& rounding, const IntegerWeights& weights
     }
     const std::int64_t sum = std::accumulate(magnitudes.begin(), magnitudes.end(), std::int64_t{0});
     for (std::size_t c = 0; c < rounding.chunks.size(); ++c) {
-      // With the largest shift for all inputs most outputs are seen to have room.
+      // With the largest shift for all inputs most outputs are, too.
       if ((sum << most[c]) * rounding.reach() <= kMostOf32) continue;
       const ChunkRounding& chunk = rounding.chunks[c];
       std::int64_t exact = 0;
