@@ -46,6 +46,7 @@ void HeadQuantizer::observe(const Rows& rows, Isa isa, ThreadPool& pool) {
     const MatrixView<const float> view = matrix().view();
     quantizer_->settle({&view, 1});
     settled_ = true;
+    matrix_ = Matrix();  // which is as large as many layers
   }
   quantizer_->observe_rounded(rows, isa, pool);
 }

@@ -162,6 +162,40 @@ TEST_F(HeadTest, AnInterruptedRunGoesOnToTheSameHead) {
     }
 }
 
+TEST_F(HeadTest, ItsBytesAreTheSameForAnyThreadsAndInstructionSet) {
+  testing::write_tiny_model(model(), {.tied_head = true});
+  std::map<std::string, std::string> first;
+  for (const auto& [threads, isa] :
+       {std::pair(1U, host_isa()), std::pair(3U, host_isa()), std::pair(1U, Isa::scalar)}) {
+    auto asked = request("out");
+    asked.recipe.head_bits = 4;
+    asked.recipe.keep_float = {"o_proj"};
+    asked.recipe.attention = model::AttentionBits{8, 8};
+    asked.overwrite = Overwrite::replace;
+    run(asked, threads, isa);
+    auto files = files_of(folder_ / "out");
+    files.erase("tender_report.json");
+    if (first.empty()) first = files;
+    EXPECT_EQ(files, first) << threads;
+  }
+}
+
+TEST_F(HeadTest, ItSeesRowsBesideAStoredCalibration) {
+  testing::write_tiny_model(model(), {.tied_head = true});
+  auto whole = request("whole");
+  whole.recipe.head_bits = 4;
+  whole.save_calibration = folder_ / "seen.calibration";
+  run(whole);
+  auto stored = request("stored");
+  stored.recipe.head_bits = 4;
+  stored.load_calibration = folder_ / "seen.calibration";
+  run(stored);
+  auto expected = files_of(whole.output), got = files_of(stored.output);
+  expected.erase("tender_report.json");
+  got.erase("tender_report.json");
+  EXPECT_EQ(got, expected);
+}
+
 TEST_F(HeadTest, LogitsHaveTheSameBitsForAnyThreadsAndInstructionSet) {
   with_head("out", 4, true);
   const Matrix expected = logits_of(*load(folder_ / "out", Isa::scalar));

@@ -24,8 +24,7 @@ struct Recipe {
   /// Of integer attention; nothing leaves it in float.
   std::optional<model::AttentionBits> attention = std::nullopt;
   DType float_type = DType::f16;  ///< of matrices that stay float; vectors are always float32
-  /// Of the LM head: 8, 4, or 0 for a float one. Its weights are rounded to nearest, a scale per
-  /// output and at 4 bits a multiplier per 64 inputs; its rows as Tender's one-row mode does.
+  /// Of the LM head: 8, 4, or 0 for a float one, as HeadQuantizer does it.
   int head_bits = 0;
   /// Kinds of sites that stay float: model::site_kind(), or what follows its last dot.
   std::vector<std::string> keep_float = {};

@@ -210,20 +210,16 @@ class SitePipeline::Impl {
     });
   }
 
-  std::unique_ptr<quant::SiteQuantizer> new_quantizer(std::size_t site) const {
-    return method_.quantizer(options_, spec_.sites[site].shape);
-  }
-
   /// One that has seen what was stored, if anything was.
   std::unique_ptr<quant::SiteQuantizer> ready_quantizer(std::size_t site) const {
-    auto quantizer = new_quantizer(site);
+    auto quantizer = method_.quantizer(options_, spec_.sites[site].shape);
     if (stored_ != nullptr) stored_->load(spec_.sites[site].name, *quantizer);
     return quantizer;
   }
 
   void quantize_at_once() {
     std::map<std::size_t, std::unique_ptr<quant::SiteQuantizer>> quantizers;
-    each_site([&](std::size_t s) { quantizers[s] = new_quantizer(s); });
+    each_site([&](std::size_t s) { quantizers[s] = ready_quantizer(s); });
     Observer observer(rows_.size(), attention(), [&](std::size_t site, const Rows& rows) {
       if (ranges_ && keeper_->wants(site)) quantizers.at(site)->observe(rows);
     });

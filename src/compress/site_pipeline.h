@@ -69,10 +69,12 @@ class SiteKeeper {
 
 /// Quantizes the sites of a model, layer by layer; one layer is in memory at a time.
 ///
-/// A method that looks at weights alone runs nothing. One that wants ranges sees, at every site,
-/// the rows of the float model. One that wants the second moment goes in order: the rows of a site
-/// come out of sites that are quantized already, once for the ranges and once, rounded, for the
-/// moment, so that each site makes up for the errors before it (Frantar et al. 2022, GPTQ).
+/// A method that looks at weights alone runs nothing, unless the keeper wants rows. One that wants
+/// ranges sees, at every site, the rows of the float model. One that wants the second moment goes
+/// in order: the rows of a site come out of sites that are quantized already, once for the ranges
+/// and once, rounded, for the moment, so that each site makes up for the errors before it (Frantar
+/// et al. 2022, GPTQ). The rows of the head are those that come out of the last layer then: of the
+/// float model, or in order of the quantized one.
 class SitePipeline {
  public:
   /// All arguments outlive it. @param options  of the method, as JSON
@@ -81,7 +83,7 @@ class SitePipeline {
                const std::string& options, Isa isa, ThreadPool& pool, Progress& progress);
   ~SitePipeline();
 
-  /// @param text    whose windows the model sees; null where the method does without
+  /// @param text    whose windows the model sees; null where neither method nor keeper wants any
   /// @param stored  ranges of an earlier calibration, in place of looking for them; or null
   /// @throws Error invalid_input (CANCELLED, Q_…)
   void run(const CalibrationText* text, const StoredCalibration* stored, SiteKeeper& keeper);

@@ -128,7 +128,9 @@ class MadeRows : public ::testing::TestWithParam<const char*> {};
 TEST_P(MadeRows, OfTenderSitesAreThoseThatAnObserverSees) {
   for (const Json& options :
        {Json{{"mode", "row-scaled"}}, Json{{"mode", "static"}, {"chunk_rows", 8}},
-        Json{{"mode", "one-row"}},
+        Json{{"mode", "one-row"}}, Json{{"mode", "row-scaled"}, {"rotation", "none"}},
+        Json{{"mode", "static"}, {"chunk_rows", 8}, {"rotation", "none"}},
+        Json{{"mode", "one-row"}, {"rotation", "none"}},
         Json{{"weight_bits", 4},
              {"activation_bits", 4},
              {"rotation", "hadamard"},

@@ -28,12 +28,12 @@ std::vector<Case> cases() {
       {"float", "", {}},
       {"rtn, token", "rtn", Json::object()},
       {"rtn, token, groups of 128", "rtn", {{"weight_granularity", "group"}}},
-      {"tender, static", "tender", {{"mode", "static"}, {"chunk_rows", 0}}},
-      {"tender, row-scaled", "tender", {{"mode", "row-scaled"}}},
+      {"tender, static", "tender", {{"mode", "static"}, {"chunk_rows", 0}, {"rotation", "none"}}},
+      {"tender, row-scaled", "tender", {{"mode", "row-scaled"}, {"rotation", "none"}}},
       {"tender, row-scaled, rotated", "tender", {{"mode", "row-scaled"}, {"rotation", "hadamard"}}},
-      {"tender, one-row", "tender", {{"mode", "one-row"}}},
+      {"tender, one-row", "tender", {{"mode", "one-row"}, {"rotation", "none"}}},
       {"tender, row-scaled, 4-bit weights", "tender", {{"mode", "row-scaled"}, {"weight_bits", 4}}},
-      {"tender, static, chunks of 256", "tender", {{"mode", "static"}}}};
+      {"tender, static, chunks of 256", "tender", {{"mode", "static"}, {"rotation", "none"}}}};
 }
 
 class Site {

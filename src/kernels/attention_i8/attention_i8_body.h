@@ -23,11 +23,10 @@ namespace {
 
 constexpr std::size_t kBlock = 64;
 constexpr std::size_t kLineBytes = 64;
-// Registers that hold sums; the others are for lines and what meets them.
-constexpr std::size_t kSumRegisters = kTileRegisters * 3 / 4;
-
+/// Columns of a tile: sums of all rows and a line for each of them, beside what meets the lines.
 constexpr std::size_t columns_for(std::size_t rows) {
-  return kSumRegisters / rows > 4 ? 4 : kSumRegisters / rows;
+  const std::size_t columns = (kTileRegisters - 1) / (rows + 1);
+  return columns > 4 ? 4 : columns == 0 ? 1 : columns;
 }
 
 Seen seen_by(const AttentionI8Task& task, std::size_t row) {
@@ -119,9 +118,15 @@ void round_weights(const AttentionI8Task& task, const RowTile& tile, std::size_t
 #pragma GCC unroll 4
     for (std::size_t i = 0; i < kBlock / kLanes; ++i) {
       const std::size_t j = first + i * kLanes;
-      w[i] = mul(load(scores + j), load(task.value_steps + j));
-      if (!whole)
-        w[i] = select(lanes_before(seen.begin, j), lanes_before(seen.end, j), w[i], zero());
+      w[i] = zero();
+      const auto of_all = [&] { return mul(load(scores + j), load(task.value_steps + j)); };
+      if (whole) {
+        w[i] = of_all();
+      } else if (const std::size_t from = lanes_before(seen.begin, j),
+                 to = lanes_before(seen.end, j);
+                 from < to) {  // nothing was written in the others
+        w[i] = select(from, to, of_all(), zero());
+      }
       highest = max(w[i], highest);
     }
     const float top = max_of_lanes(highest);

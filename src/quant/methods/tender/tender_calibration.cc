@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/contracts.h"
+#include "base/error.h"
 #include "quant/parts.h"
 
 namespace tender::quant {
@@ -25,7 +26,7 @@ void TenderCalibration::Extremes::see(std::span<const float> row, std::size_t at
 
 void TenderCalibration::Extremes::merge(const Extremes& other, std::size_t from, std::size_t to,
                                         bool first) {
-  for (std::size_t at = from; at < to && at < other.least.size(); ++at) {
+  for (std::size_t at = from; at < to; ++at) {
     least[at] = first ? other.least[at] : std::min(least[at], other.least[at]);
     largest[at] = first ? other.largest[at] : std::max(largest[at], other.largest[at]);
   }
@@ -78,6 +79,7 @@ void TenderCalibration::grow_to(std::size_t chunks) {
 void TenderCalibration::observe(const Rows& x) {
   for (std::size_t m = 0; m < x.values.rows(); ++m) check_finite_row(x.values.row(m), m);
   const Matrix turned = sees_rotated() ? turn_.rotated(x.values) : Matrix();
+  for (std::size_t m = 0; m < turned.rows(); ++m) check_finite_row(turned.row(m), m);
   const Rows one_basis = {sees_plain() ? x.values : turned.view(), x.positions};
   for (std::size_t m = 0; m < x.values.rows(); ++m) {
     const std::int32_t position = std::max(x.positions[m], 0);
@@ -93,12 +95,13 @@ void TenderCalibration::observe(const Rows& x) {
 }
 
 void TenderCalibration::merge(const TenderCalibration& other) {
+  require(rotation_ == other.rotation_, "both have seen the same bases");
   grow_to(other.chunks());
   for (std::size_t c = 0; c < other.chunks(); ++c) {
     if (other.rows_[c] == 0) continue;
     const bool first = rows_[c] == 0;
-    plain_.merge(other.plain_, c * in_, (c + 1) * in_, first);
-    rotated_.merge(other.rotated_, c * in_, (c + 1) * in_, first);
+    if (sees_plain()) plain_.merge(other.plain_, c * in_, (c + 1) * in_, first);
+    if (sees_rotated()) rotated_.merge(other.rotated_, c * in_, (c + 1) * in_, first);
     rows_[c] += other.rows_[c];
   }
   if (compat_) statistics_.merge(other.statistics_);
@@ -127,7 +130,21 @@ void TenderCalibration::load(const PartSource& source) {
       source.find("tender_seen_rotated")
           ? values_of<std::int32_t>(source.get("tender_seen_rotated", DType::i32, {1}))[0]
           : 0;
-  check_number(source, "tender_seen_rotated", "rotated rows", found, rotated, rotated);
+  check_number(source, "tender_seen_rotated", "rotated rows", found, 0,
+               static_cast<std::int32_t>(kTenderRotations.size()) - 1);
+  if (found != rotated) {
+    const auto name = [](std::int32_t n) {
+      return std::string(kTenderRotations[static_cast<std::size_t>(n)]);
+    };
+    fail(ErrorKind::invalid_input,
+         {.code = "Q_CALIBRATION",
+          .item = "rotation",
+          .found = name(found),
+          .expected = name(rotated),
+          .hint = "ask for --rotation " + name(found) + ", or calibrate again"},
+         "the calibration was made with rotation {}, and is asked for with {}", name(found),
+         name(rotated));
+  }
   const std::uint64_t chunks = get_ranked(source, "tender_seen_rows", DType::i64, 1).shape[0];
   rows_ = values_of<std::int64_t>(source.get("tender_seen_rows", DType::i64, {chunks}));
   (sees_plain() ? plain_ : rotated_).load("tender_seen", {chunks, in_}, source);

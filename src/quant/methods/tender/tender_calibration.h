@@ -19,7 +19,8 @@ namespace tender::quant {
 ///
 ///     part tender_seen_chunk_rows        int32 [1]       positions per chunk; 0: one chunk
 ///     part tender_seen_rotated           int32 [1]       0: of rows as they come, 1: rotated,
-///                                                        2: both; absent in files older than that
+///                                                        2: both; absent in files older than
+///                                                        rotations
 ///     part tender_seen_rows              int64 [C]
 ///     part tender_seen_least, …_largest  float32 [C, in]
 ///     part tender_seen_rotated_least, …_largest          the same of rotated rows, of both only
@@ -37,7 +38,7 @@ class TenderCalibration {
   /// @throws Error invalid_input (Q_NONFINITE)
   void observe(const Rows& x);
   void save(PartSink& sink) const;
-  /// @throws Error corrupt_file
+  /// @throws Error corrupt_file, invalid_input (Q_CALIBRATION) if it has seen other bases
   void load(const PartSource& source);
   void merge(const TenderCalibration& other);
 

@@ -119,7 +119,9 @@ struct Basis {
     options.rotation = rotation;
     if (rotation == TenderRotation::none || weights.empty()) return;
     const Rotation turn(weights[0].cols());
-    for (MatrixView<const float>& w : weights) w = rotated.emplace_back(turn.rotated(w)).view();
+    ThreadPool pool(1);
+    for (MatrixView<const float>& w : weights)
+      w = rotated.emplace_back(turn.rotated_weights(w, pool)).view();
   }
   double total(const TenderInput& input) const {
     return tender_total_share(input, sample, weight_errors(weights, input, options));
@@ -147,7 +149,7 @@ TenderInput of_the_better_basis(const TenderCalibration& seen, const TenderOptio
 }
 
 /// The mean over the sample of what an error costs, over the energy of the row.
-/// @param cost  of channel k: its row as it comes, centred, and rounded
+/// @param cost  of channel k: (k, x - bias, that rounded)
 template <class Cost>
 double mean_share(const TenderInput& input, const TenderSample& sample, const Cost& cost) {
   const RoundedRows rounded = rounded_rows(input, {sample.rows.view(), sample.positions});

@@ -47,10 +47,11 @@ TenderSample tender_sample(const RowSample& sample, std::vector<double> costs);
 /// The share of the energy of a site's outputs that rounding its rows takes, channels taken as
 /// independent: the mean over the rows x of
 ///
-///     (sum over k of e[k]^2 c[k]) / (sum over k of x[k]^2 c[k])
+///     (sum over k of e[k]^2 c[k]) / energy,   energy = sum over k of x[k]^2 c[k]
 ///
-/// where e = (x - bias) - rounded(x - bias). A mean over rows, each relative to its own energy, so
-/// that a massive row does not hide the others. Rows without energy count 0.
+/// where e = (x - bias) - rounded(x - bias). Where two bases are compared, the energy is that of
+/// the rows as they come in both. A mean over rows, each relative to its own energy, so that a
+/// massive row does not hide the others. Rows without energy count 0.
 double tender_error_share(const TenderInput& input, const TenderSample& sample);
 
 /// The same of rows and weights together, which are independent as well:

@@ -208,14 +208,29 @@ TEST(TenderRotation, TheDefaultMeasuresWithActivationsBelow8BitsWhereThatCanBeMe
   EXPECT_EQ(rotation({{"weight_bits", 4}}), "hadamard");
   EXPECT_EQ(rotation({{"weight_bits", 4}, {"activation_bits", 4}}), "auto");
   EXPECT_EQ(rotation({{"weight_bits", 4}, {"activation_bits", 5}}), "auto");
-  const Json w4a4 = {{"weight_bits", 4}, {"activation_bits", 4}, {"mode", "one-row"}};
-  EXPECT_EQ(Tender(read_options<TenderOptions>("tender", w4a4)).traits().wants_inputs, false);
-  Json compat = {{"activation_bits", 4}, {"mode", "static"}, {"numerics", "compat"}};
-  EXPECT_EQ(rotation(compat), "none");
-  compat["numerics"] = "clean";
-  EXPECT_EQ(rotation(compat), "auto");
-  compat["mode"] = "dynamic";
-  EXPECT_EQ(rotation(compat), "hadamard");
+  for (const int bits : {4, 8}) {
+    Json options = {{"weight_bits", 4}, {"activation_bits", bits}, {"mode", "one-row"}};
+    EXPECT_EQ(rotation(options), "hadamard");
+    EXPECT_FALSE(Tender(read_options<TenderOptions>("tender", options)).traits().wants_inputs);
+    options["mode"] = "dynamic";
+    EXPECT_EQ(rotation(options), "hadamard");
+    options["mode"] = "static";
+    EXPECT_EQ(rotation(options), bits == 8 ? "hadamard" : "auto");
+    options["numerics"] = "compat";
+    EXPECT_EQ(rotation(options), "none");
+    options["rotation"] = "hadamard";
+    EXPECT_EQ(rotation(options), "hadamard");
+  }
+  for (const Json& wrong : {Json{{"rotation", "auto"}, {"mode", "one-row"}},
+                            Json{{"rotation", "auto"}, {"mode", "dynamic"}},
+                            Json{{"rotation", "auto"}, {"mode", "static"}, {"numerics", "compat"}}})
+    try {
+      rotation(wrong);
+      FAIL() << wrong.dump();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), "OPTION_VALUE");
+      EXPECT_EQ(error.details().item, "rotation");
+    }
 }
 
 TEST(TenderRotation, ACalibrationOfOtherRowsIsRefused) {
@@ -235,8 +250,31 @@ TEST(TenderRotation, ACalibrationOfOtherRowsIsRefused) {
       if (&loads == &saves)
         EXPECT_NO_THROW(loads.calibrate(shape).load(kept));
       else
-        EXPECT_THROW(loads.calibrate(shape).load(kept), Error);
+        try {
+          loads.calibrate(shape).load(kept);
+          FAIL() << "took a calibration of other rows";
+        } catch (const Error& error) {
+          EXPECT_EQ(error.code(), "Q_CALIBRATION");
+          EXPECT_EQ(error.details().item, "rotation");
+        }
   }
+}
+
+TEST(TenderRotation, RowsThatOnlyRotatingTakesBeyondFloat32AreRefused) {
+  SiteShape shape;
+  shape.in = kIn;
+  shape.outs = {3};
+  Matrix x(1, kIn);
+  for (float& value : x.span()) value = 3e38F;
+  for (const Tender& method :
+       {Tender(rotating(TenderMode::row_scaled)), Tender(choosing(TenderMode::row_scaled))})
+    try {
+      auto seen = method.calibrate(shape);
+      seen.observe({x.view(), positions(1)});
+      FAIL() << "an infinity was kept";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), "Q_NONFINITE");
+    }
 }
 
 TEST(TenderRotation, ACalibrationOfBothBasesIsThatOfEachAndIsKeptAndMerged) {

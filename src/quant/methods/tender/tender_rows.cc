@@ -146,12 +146,12 @@ void settle(TenderOptions& options) {
   if (options.groups == 0) options.groups = default_groups(options);
   if (options.chunk_rows == TenderOptions::kByMode)
     options.chunk_rows = by_chunk(options.mode) ? kStaticChunk : 0;
-  if (options.rotation == TenderRotation::automatic) {
-    if (options.numerics == TenderNumerics::compat)
-      options.rotation = TenderRotation::none;
-    else if (options.mode == TenderMode::one_row || options.mode == TenderMode::dynamic)
-      options.rotation = TenderRotation::hadamard;
-  }
+  if (options.rotation == TenderRotation::automatic &&
+      (options.mode == TenderMode::one_row || options.mode == TenderMode::dynamic))
+    refuse_option("tender", "rotation", "auto",
+                  "none or hadamard in modes one-row and dynamic, which see no rows before");
+  if (options.rotation == TenderRotation::automatic && options.numerics == TenderNumerics::compat)
+    refuse_option("tender", "rotation", "auto", "none or hadamard with compat numerics");
   if (options.rounding != TenderRounding::up && options.mode != TenderMode::static_scales &&
       options.mode != TenderMode::automatic)
     refuse_option("tender", "rounding",

@@ -70,10 +70,13 @@ struct TenderOptions {
   TenderRotation rotation = TenderRotation::none;
   WeightSearchOptions weights;
 
-  /// Sets what pays at these bits (README.md of this folder: measured): rotation, with activations
-  /// below 8 bits only where it makes the error smaller; with 4-bit weights integer multipliers and
-  /// compensated codes, too. Defaults of JSON and flags, not of the struct.
+  /// Sets what pays with these weights (README.md of this folder: measured): at 4 bits integer
+  /// multipliers and compensated codes. Defaults of JSON and flags, not of the struct.
   void recommend_for_bits();
+  /// The same of rotation: everywhere, with activations below 8 bits only where it makes the error
+  /// smaller (everywhere again in the modes that measure nothing), and nowhere with the numerics of
+  /// the released code, which knows none.
+  void recommend_rotation();
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor& visit) {
@@ -112,13 +115,13 @@ struct TenderOptions {
     visit.integer("multiplier_group", self.multiplier_group, 0, 128,
                   "with 4-bit weights: inputs of an output that share an integer multiplier, 32, "
                   "64 or 128; 0: none do. At 4 bits: 64 by default");
-    visit.choice(
-        "rotation", self.rotation, kTenderRotations,
-        "rows and weights as they are, multiplied by a Hadamard matrix that spreads "
-        "outliers over all channels, or for each site whichever errs less on calibration "
-        "rows, weights included. Default: hadamard, with activations below 8 bits auto (which "
-        "is hadamard in modes one-row and dynamic, and none with compat numerics, since "
-        "those measure nothing)");
+    if constexpr (!std::is_const_v<Self>) self.recommend_rotation();
+    visit.choice("rotation", self.rotation, kTenderRotations,
+                 "rows and weights as they are, multiplied by a Hadamard matrix that spreads "
+                 "outliers over all channels, or for each site whichever errs less on calibration "
+                 "rows, weights included. Default: hadamard; with activations below 8 bits auto "
+                 "(but in modes one-row and dynamic, whose rows nothing is known of before); none "
+                 "with compat numerics");
     WeightSearchOptions::fields(self.weights, visit);
   }
 };
@@ -126,12 +129,18 @@ struct TenderOptions {
 void settle(TenderOptions& options);
 
 inline void TenderOptions::recommend_for_bits() {
-  rotation = activation_bits == 8 ? TenderRotation::hadamard : TenderRotation::automatic;
   if (weight_bits != 4) return;
   multiplier_group = 64;
   weights.weight_search = WeightSearch::gptq;
   weights.weight_scale = WeightScale::mse;
   weights.sweep_order = SweepOrder::natural;
+}
+
+inline void TenderOptions::recommend_rotation() {
+  const bool measures = mode != TenderMode::one_row && mode != TenderMode::dynamic;
+  rotation = numerics == TenderNumerics::compat  ? TenderRotation::none
+             : activation_bits == 8 || !measures ? TenderRotation::hadamard
+                                                 : TenderRotation::automatic;
 }
 
 /// How a site's rows are rounded: the calibrated metadata of C row chunks.
