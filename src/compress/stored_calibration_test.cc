@@ -143,6 +143,42 @@ TEST_F(QuantizeTest,
   EXPECT_EQ(refused(with_text).code(), "CK_FINGERPRINT");
 }
 
+TEST_F(QuantizeTest, ACalibrationOfBothBasesIsKeptMergedAndRefusedForOneOfThem) {
+  const auto calibrate = [&](const char* file, std::uint64_t seed, const char* rotation = "auto") {
+    QuantizeRequest saving = request("out", "tender", Json{{"rotation", rotation}}.dump());
+    return kept(saving, folder_ / file, seed, [&](const QuantizeRequest& each) { run(each); });
+  };
+  const fs::path a = calibrate("a", 3), b = calibrate("b", 9);
+  merge_calibrations(std::array{a, b}, folder_ / "ab", Overwrite::refuse);
+  const CalibrationSummary both = summarize_calibration(a);
+  const CalibrationSummary plain = summarize_calibration(calibrate("plain", 3, "none"));
+  ASSERT_EQ(both.sites.size(), plain.sites.size());
+  for (std::size_t s = 0; s < both.sites.size(); ++s) {
+    EXPECT_EQ(both.sites[s].least, plain.sites[s].least) << "what is shown is of rows as they come";
+    EXPECT_EQ(both.sites[s].largest, plain.sites[s].largest);
+  }
+  auto direct = request("direct", "tender", R"({"rotation": "auto"})");
+  direct.windows.seed = 3;
+  run(direct);
+  auto loading = request("loaded", "tender", R"({"rotation": "auto"})");
+  loading.calibration.reset();
+  loading.load_calibration = a;
+  run(loading);
+  EXPECT_EQ(read_text(folder_ / "loaded" / "model.safetensors"),
+            read_text(folder_ / "direct" / "model.safetensors"));
+  loading.load_calibration = folder_ / "ab";
+  loading.output = folder_ / "merged";
+  run(loading);
+  loading.output = folder_ / "refused";
+  for (const char* other : {"none", "hadamard"}) {
+    loading.recipe.options = Json{{"rotation", other}}.dump();
+    const Error error = refused(loading);
+    EXPECT_EQ(error.code(), "Q_CALIBRATION");
+    EXPECT_EQ(error.details().found, "auto");
+    EXPECT_EQ(error.details().expected, other);
+  }
+}
+
 TEST_F(QuantizeTest, CalibrationsThatDoNotGoTogetherAreNotMerged) {
   const auto calibrate = [&](const char* file, std::uint64_t seed, QuantizeRequest saving) {
     return kept(std::move(saving), folder_ / file, seed,
