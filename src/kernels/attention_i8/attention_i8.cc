@@ -197,10 +197,11 @@ struct RoundedQueries {
     const std::size_t width = shape.head_width, tokens = query.q.rows();
     pool.for_each_part(shape.kv_heads * tokens, [&](std::size_t begin, std::size_t end) {
       Rounding rounding(cache.rounding(), width, cache.bits().rows);
-      for (std::size_t item = begin; item < end; ++item) {
-        const std::size_t kv_head = item / tokens;
-        const float* q = query.q.row(item % tokens).data() + kv_head * group * width;
-        for (std::size_t row = item * group; row < (item + 1) * group; ++row, q += width) {
+      for (std::size_t item = begin; item < end; ++item) {  // as the queries lie in memory
+        const std::size_t token = item / shape.kv_heads, kv_head = item % shape.kv_heads;
+        const float* q = query.q.row(token).data() + kv_head * group * width;
+        const std::size_t first = (kv_head * tokens + token) * group;
+        for (std::size_t row = first; row < first + group; ++row, q += width) {
           factors[row] = rounding.round(q, nullptr, cache.query_factors(kv_head)) * query.scale;
           const std::int16_t* from = rounding.codes();
           std::int8_t* to = codes.data() + row * stride;
