@@ -196,7 +196,10 @@ TEST(RegistryTest, WeightsAndActivationsHaveFourOrEightBits) {
           code = error.code();
           EXPECT_EQ(error.kind(), ErrorKind::invalid_argument);
         }
-        EXPECT_EQ(code, bits == 4 || bits == 8 ? "" : "OPTION_VALUE") << entry.name << bits;
+        // For comparisons at equal bits, tender rounds rows to what lies between, too.
+        const bool between = entry.name == "tender" && name == std::string("activation_bits");
+        const bool taken = bits == 4 || bits == 8 || (between && bits > 4 && bits < 8);
+        EXPECT_EQ(code, taken ? "" : "OPTION_VALUE") << entry.name << bits;
       }
 }
 
