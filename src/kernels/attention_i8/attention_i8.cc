@@ -205,9 +205,8 @@ struct RoundedQueries {
           factors[row] = rounding.round(q, nullptr, cache.query_factors(kv_head)) * query.scale;
           const std::int16_t* from = rounding.codes();
           std::int8_t* to = codes.data() + row * stride;
-          const std::int16_t* const end_of_row =
-              from +
-              width;  // a local: bytes stored through `to` may alias the buffer's own pointers
+          // Bytes stored through `to` may alias the captured width, but not a local.
+          const std::int16_t* const end_of_row = from + width;
           sums[row] = std::accumulate(from, end_of_row, std::int32_t{0});
           std::fill(std::transform(from, end_of_row, to,
                                    [](std::int16_t n) { return static_cast<std::int8_t>(n); }),
