@@ -66,6 +66,7 @@ class Weights {
 
   Matrix& dequantized(const model::SiteSpec& site, std::size_t linear) {
     if (loaded_ != &site) {  // layers of a site often follow each other
+      if (loaded_ != nullptr) reader_.release(*loaded_);
       site_ = reader_.packed(site);
       loaded_ = &site;
     }

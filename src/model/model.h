@@ -156,7 +156,7 @@ class WeightReader {
   Matrix matrix(const std::string& name) const;
   /// Tells the system that this tensor will not be read again soon.
   void release(const std::string& name) const;
-  /// The same of the matrices of a site that is not quantized.
+  /// The same of all that packed() reads, or of the matrices of a float site.
   void release(const SiteSpec& site) const;
   /// Whether packed() gives the site: one that was quantized, or whose layers are all in blocks
   /// that are to stay packed.
@@ -165,8 +165,8 @@ class WeightReader {
   bool is_stored(const SiteSpec& site) const;
   /// Why a site whose blocks were to stay packed is in float32; empty for any other.
   std::string why_float(const SiteSpec& site) const;
-  /// One that is_stored() reads the file until it is prepared; release() it after that. Several
-  /// threads may read sites, each its own.
+  /// Reads the file until it is prepared; release() it after that. Several threads may read sites,
+  /// each its own.
   std::unique_ptr<quant::PackedSite> packed(const SiteSpec& site) const;
 
   /// Nothing where attention is in float.

@@ -272,6 +272,11 @@ void WeightReader::release(const std::string& name) const {
 }
 
 void WeightReader::release(const SiteSpec& site) const {
+  if (impl_->quantized.contains(site.name)) {
+    impl_->parts.release(site.name);
+    for (const std::string& linear : site.linears) impl_->parts.release(linear);
+    return;
+  }
   for (const std::string& name : matrix_names(site, impl_->head_weight)) release(name);
 }
 
@@ -380,8 +385,6 @@ std::unique_ptr<quant::PackedSite> WeightReader::packed(const SiteSpec& site) co
             .hint = "the checkpoint is damaged; quantize again"},
            "{} is packed as [{}, {}]: expected [{}, {}]", site.linears[l], packed->shape(l).out,
            packed->shape(l).in, expected.out, expected.in);
-  impl_->parts.release(site.name);
-  for (const std::string& linear : site.linears) impl_->parts.release(linear);
   return packed;
 }
 

@@ -72,7 +72,7 @@ concept Method = std::default_initializable<M> &&
   { M::save_input(input, sink) } -> std::same_as<void>;
   { M::load_input(source) } -> std::same_as<typename M::Input>;
   { M::save(packed, sink) } -> std::same_as<void>;
-  { M::load(input, source) } -> std::same_as<typename M::Packed>;  // a layer of that site
+  { M::load(input, source) } -> std::same_as<typename M::Packed>;  // may read it until prepare()
   { M::shape(packed) } -> std::same_as<LinearShape>;
   { M::bytes(packed) } -> std::same_as<std::size_t>;
   { M::input_bytes(input) } -> std::same_as<std::size_t>;

@@ -44,7 +44,8 @@ TYPED_TEST(MethodTest, UnpackAfterPackIsTheIdentity) {
 TYPED_TEST(MethodTest, TenderCheck10LoadAfterSaveGivesTheSamePartsByteForByte) {
   this->for_each([this](const MethodEntry& entry, const Json& options, const Problem& problem) {
     const auto site = this->quantize(entry, options, problem);
-    const auto again = this->load(entry, this->parts_of(*site));
+    std::vector<MemoryParts> parts = this->parts_of(*site);
+    const auto again = this->load(entry, parts);
     EXPECT_EQ(this->bytes_of(*again), this->bytes_of(*site));
     EXPECT_EQ(again->inputs(), site->inputs());
     EXPECT_LE(again->inputs(), entry.traits(options).inputs);
@@ -52,6 +53,7 @@ TYPED_TEST(MethodTest, TenderCheck10LoadAfterSaveGivesTheSamePartsByteForByte) {
     ThreadPool pool(1);
     site->prepare(host_isa());
     again->prepare(host_isa());
+    parts.clear();  // it has what it needs
     EXPECT_TRUE(same_bits(this->run(*site, problem.all(), pool).span(),
                           this->run(*again, problem.all(), pool).span()));
   });

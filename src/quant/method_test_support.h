@@ -258,6 +258,9 @@ class MethodTest : public ::testing::Test {
     site.save(parts[0], sinks);
     return parts;
   }
+  /// It may read the parts until it is prepared.
+  static std::unique_ptr<PackedSite> load(const MethodEntry& entry,
+                                          std::vector<MemoryParts>&& parts) = delete;
   static std::unique_ptr<PackedSite> load(const MethodEntry& entry,
                                           const std::vector<MemoryParts>& parts) {
     std::vector<const PartSource*> sources;

@@ -61,7 +61,7 @@ struct MethodEntry {
       quantizer;
   /// PackedSite::describe() from what the layers of a site share. @throws Error corrupt_file
   std::function<std::string(const PartSource& site)> describe;
-  /// @throws Error corrupt_file
+  /// The site may read the bytes of its parts until it is prepared. @throws Error corrupt_file
   std::function<std::unique_ptr<PackedSite>(const PartSource& site,
                                             std::span<const PartSource* const> linears)>
       load;

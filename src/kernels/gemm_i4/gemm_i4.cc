@@ -98,11 +98,17 @@ constexpr std::array kUnpack = {
     UnpackI4Kernel{"scalar", Isa::scalar, unpack_scalar},
 };
 
-/// Four codes of 4 bits, each code + 8, in the low halves of four bytes.
-std::uint32_t nibbles_of(const std::int8_t* codes) {
-  std::uint32_t word = 0;
-  std::memcpy(&word, codes, sizeof word);
-  return (word & 0x0f0f0f0fU) ^ 0x08080808U;
+/// In both halves four nibbles become the low halves of four bytes, the first of the first.
+std::uint64_t spread(std::uint64_t nibbles) {
+  nibbles = (nibbles | nibbles << 8U) & 0x00ff00ff00ff00ffU;
+  return (nibbles | nibbles << 4U) & 0x0f0f0f0f0f0f0f0fU;
+}
+
+/// Two lines of an output from sixteen codes, two to a byte.
+std::uint64_t lines_of(std::uint64_t pairs) {
+  constexpr std::uint64_t kFirstFour = 0x0000ffff0000ffffU;
+  return (spread(pairs & kFirstFour) | spread(pairs >> 16U & kFirstFour) << 4U) ^
+         0x8888888888888888U;
 }
 
 }  // namespace
@@ -110,32 +116,38 @@ std::uint32_t nibbles_of(const std::int8_t* codes) {
 PanelsI4::PanelsI4(LinearShape shape, std::size_t group)
     : shape_(shape), group_(group), data_(panels() * panel_bytes()) {
   require(group % kLineInputs == 0, "a line of a packed panel has one multiplier");
-  data_.fill(kOffset | kOffset << 4);
+  if (shape.out % kWidth != 0)
+    std::fill_n(data_.data() + (panels() - 1) * panel_bytes(), panel_bytes(),
+                static_cast<std::uint8_t>(kOffset | kOffset << 4));
   if (group == 0) return;
   multipliers_ = AlignedBuffer<std::uint8_t>(panels() * groups() * kWidth);
   multipliers_.fill(1);
 }
 
-void PanelsI4::put(std::size_t output, std::span<const std::int8_t> codes,
+void PanelsI4::put(std::size_t output, std::span<const std::uint8_t> pairs,
                    std::span<const std::uint8_t> multipliers) {
-  require(output < shape_.out && codes.size() == shape_.in, "a panel takes all of an output");
+  require(output < shape_.out && pairs.size() == (shape_.in + 1) / 2,
+          "a panel takes all of an output");
   require(multipliers.size() == (group_ == 0 ? 0 : groups()), "every group has a multiplier");
+  constexpr std::size_t kLinePairs = kLineInputs / 2;
   const std::size_t p = output / kWidth, j = output % kWidth;
-  std::uint8_t* lines = data_.data() + p * panel_bytes() + j * kQuad;
-  unsigned above = 0;
-  for (const std::int8_t code : codes) above |= static_cast<unsigned>(code + kOffset);
-  require(above < 2 * kOffset, "a code has 4 bits");
+  std::uint8_t* to = data_.data() + p * panel_bytes() + j * kQuad;
   std::size_t k = 0;
-  for (; k + kLineInputs <= codes.size(); k += kLineInputs) {
-    const std::uint32_t line = nibbles_of(codes.data() + k) | nibbles_of(codes.data() + k + kQuad)
-                                                                  << 4U;
-    std::memcpy(lines + k / kLineInputs * kLineBytes, &line, sizeof line);
+  for (; k + 2 * kLineInputs <= shape_.in; k += 2 * kLineInputs, to += 2 * kLineBytes) {
+    std::uint64_t two = 0;
+    std::memcpy(&two, pairs.data() + k / 2, 2 * kLinePairs);
+    two = lines_of(two);
+    const auto first = static_cast<std::uint32_t>(two);
+    const auto second = static_cast<std::uint32_t>(two >> 32U);
+    std::memcpy(to, &first, kQuad);
+    std::memcpy(to + kLineBytes, &second, kQuad);
   }
-  for (; k < codes.size(); ++k) {
-    std::uint8_t& byte = lines[k / kLineInputs * kLineBytes + k % kQuad];
-    const auto code = static_cast<unsigned>(codes[k] + kOffset);
-    byte = static_cast<std::uint8_t>(k % kLineInputs < kQuad ? (byte & 0xf0U) | code
-                                                             : (byte & 0x0fU) | code << 4U);
+  std::uint64_t last = 0;  // code 0 past the row
+  std::memcpy(&last, pairs.data() + k / 2, pairs.size() - k / 2);
+  last = lines_of(last & ((std::uint64_t{1} << (shape_.in - k) * 4) - 1));
+  for (; k < shape_.in; k += kLineInputs, to += kLineBytes, last >>= 32U) {
+    const auto line = static_cast<std::uint32_t>(last);
+    std::memcpy(to, &line, kQuad);
   }
   for (std::size_t g = 0; g < multipliers.size(); ++g)
     multipliers_[(p * groups() + g) * kWidth + j] = multipliers[g];

@@ -45,8 +45,9 @@ class PanelsI4 {
   const std::uint8_t* multipliers() const { return group_ == 0 ? nullptr : multipliers_.data(); }
   std::size_t bytes() const { return data_.size() + multipliers_.size(); }
 
-  /// Sets one output. @param codes [in], each in [-8, 7]; @param multipliers [groups], or empty
-  void put(std::size_t output, std::span<const std::int8_t> codes,
+  /// Sets one output. @param pairs  [(in + 1) / 2]: codes in two's complement, two to a byte, the
+  /// first in the low nibble; @param multipliers  [groups], or empty
+  void put(std::size_t output, std::span<const std::uint8_t> pairs,
            std::span<const std::uint8_t> multipliers);
 
  private:

@@ -21,6 +21,13 @@ int draw(Rng& rng, int least, int most, bool extreme) {
   return least + static_cast<int>(rng.below(static_cast<std::uint64_t>(most - least + 1)));
 }
 
+std::vector<std::uint8_t> pairs_of(std::span<const std::int8_t> codes) {
+  std::vector<std::uint8_t> pairs((codes.size() + 1) / 2, 0);
+  for (std::size_t k = 0; k < codes.size(); ++k)
+    pairs[k / 2] = static_cast<std::uint8_t>(pairs[k / 2] | (codes[k] & 15) << (k % 2 * 4));
+  return pairs;
+}
+
 /// Random packed weights.
 struct Weights {
   Weights(Rng& rng, LinearShape shape_, std::size_t group_, bool extreme)
@@ -31,7 +38,7 @@ struct Weights {
     for (std::size_t i = 0; i < shape.out * groups; ++i)
       multipliers.push_back(static_cast<std::uint8_t>(1 + rng.below(18)));
     for (std::size_t n = 0; n < shape.out; ++n)
-      panels.put(n, std::span(codes).subspan(n * shape.in, shape.in),
+      panels.put(n, pairs_of(std::span(codes).subspan(n * shape.in, shape.in)),
                  std::span(multipliers).subspan(n * groups, groups));
   }
   std::int64_t multiplier(std::size_t n, std::size_t k) const {
@@ -245,7 +252,7 @@ TEST(PanelsI4, StandInTheStatedOrderTwoCodesAByte) {
   PanelsI4 panels({18, 11}, 8);
   const std::vector<std::int8_t> codes = {1, -2, 3, -8, 7, 0, -1, 4, 5, 6, -7};
   const std::vector<std::uint8_t> multipliers = {18, 3};
-  panels.put(17, codes, multipliers);
+  panels.put(17, pairs_of(codes), multipliers);
   EXPECT_EQ(panels.lines(), 2U);
   EXPECT_EQ(panels.bytes(), 2U * 2 * 64 + 2U * 2 * 16);
   const std::uint8_t* lines = panels.data() + panels.panel_bytes() + 4;  // output 1 of panel 1

@@ -1,6 +1,8 @@
 #include "kernels/gemm_i8/gemm_i8.h"
 
+#include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "base/contracts.h"
 #include "kernels/gemm_i8/store_scalar.h"
@@ -78,7 +80,8 @@ constexpr std::array kShifted = {
 
 PanelsI8::PanelsI8(std::size_t out, std::size_t quads, bool offset)
     : out_(out), quads_(quads), offset_(offset), data_(panels() * quads * kQuadBytes) {
-  data_.fill(0);
+  if (out % kWidth != 0)
+    std::fill_n(data_.data() + (panels() - 1) * panel_bytes(), panel_bytes(), std::uint8_t{0});
 }
 
 void PanelsI8::put(std::size_t output, std::span<const std::int8_t> codes,
@@ -86,12 +89,22 @@ void PanelsI8::put(std::size_t output, std::span<const std::int8_t> codes,
   require(output < out_ && slots.size() == quads_ * kQuad, "a panel takes all slots of an output");
   const auto flip = static_cast<std::uint8_t>(offset_ ? 0x80 : 0);
   std::uint8_t* at = data_.data() + output / kWidth * panel_bytes() + output % kWidth * kQuad;
-  for (std::size_t q = 0; q < quads_; ++q, at += kQuadBytes)
+  for (std::size_t q = 0; q < quads_; ++q, at += kQuadBytes) {
+    const std::uint32_t* slot = slots.data() + q * kQuad;
+    if (slot[1] == slot[0] + 1 && slot[2] == slot[0] + 2 && slot[3] == slot[0] + 3 &&
+        slot[3] < codes.size()) {
+      std::uint32_t word = 0;
+      std::memcpy(&word, codes.data() + slot[0], kQuad);
+      word ^= flip * 0x01010101U;
+      std::memcpy(at, &word, kQuad);
+      continue;
+    }
     for (std::size_t t = 0; t < kQuad; ++t) {
-      const std::uint32_t channel = slots[q * kQuad + t];
+      const std::uint32_t channel = slot[t];
       const std::int8_t code = channel < codes.size() ? codes[channel] : std::int8_t{0};
       at[t] = static_cast<std::uint8_t>(static_cast<std::uint8_t>(code) ^ flip);
     }
+  }
 }
 
 std::span<const GemmI8Kernel> gemm_i8_kernels() { return kGrouped; }

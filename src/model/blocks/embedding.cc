@@ -64,7 +64,7 @@ void Embedding::prepare(const ModelSpec& spec, const WeightReader& weights,
   const bool is_table =
       packed_ == nullptr || (weights.is_stored(spec.head) && packed_->reads_rows());
   if (!spec.info.tied_head || !is_table) table_.emplace_back(weights, table);
-  if (packed_ != nullptr && weights.is_stored(spec.head)) weights.release(spec.head);
+  if (packed_ != nullptr) weights.release(spec.head);
 }
 
 std::size_t Embedding::bytes() const {

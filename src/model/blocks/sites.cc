@@ -10,14 +10,12 @@ namespace {
 
 std::unique_ptr<quant::PackedSite> float_weights(const SiteSpec& site,
                                                  const WeightReader& weights) {
-  auto packed = quant::float_site(
+  return quant::float_site(
       site.shape,
       [&](std::size_t linear, std::size_t first, MatrixView<float> rows) {
         weights.read(site.linears[linear] + ".weight", first, rows);
       },
       weights.why_float(site));
-  for (const std::string& linear : site.linears) weights.release(linear + ".weight");
-  return packed;
 }
 
 }  // namespace
@@ -26,7 +24,7 @@ LoadedSite load_site(const SiteSpec& site, const WeightReader& weights, Isa isa)
   LoadedSite loaded;
   loaded.packed = weights.is_quantized(site) ? weights.packed(site) : float_weights(site, weights);
   loaded.packed->prepare(isa);
-  if (weights.is_stored(site)) weights.release(site);
+  weights.release(site);
   for (const std::string& linear : site.linears)
     loaded.biases.push_back(weights.has(linear + ".bias") ? weights.vector(linear + ".bias")
                                                           : std::vector<float>());

@@ -30,18 +30,17 @@ void check_codes(const PartSource& source, const std::string& name, const Symmet
   // All bytes are codes, or pairs of codes, where the codes fill them.
   if (packed.bits > kNibbleBits) {
     if (packed.bits == 8) return;
-    for (const std::uint8_t byte : packed.bytes) check(static_cast<std::int8_t>(byte));
+    for (const std::uint8_t byte : packed.bytes.span()) check(static_cast<std::int8_t>(byte));
     return;
   }
   if (packed.bits < kNibbleBits)
-    for (const std::uint8_t byte : packed.bytes) {
+    for (const std::uint8_t byte : packed.bytes.span()) {
       check(nibble(byte, false));
       check(nibble(byte, true));
     }
-  const std::size_t stride = row_bytes(packed.shape, packed.bits);
   for (std::size_t n = 0; packed.shape.in % 2 == 1 && n < packed.shape.out; ++n)
-    check_number(source, name, "the nibble past a row",
-                 nibble(packed.bytes[(n + 1) * stride - 1], true), 0, 0);
+    check_number(source, name, "the nibble past a row", nibble(packed.codes().row(n).back(), true),
+                 0, 0);
 }
 
 /// Whether one of the codes [begin, end) of a row is this one.
@@ -49,11 +48,20 @@ bool holds(std::span<const std::uint8_t> row, int bits, int code, std::size_t be
            std::size_t end) {
   if (bits > kNibbleBits) return std::memchr(row.data() + begin, code, end - begin) != nullptr;
   if (begin < end && begin % 2 == 1 && nibble(row[begin / 2], true) == code) return true;
-  const unsigned low = static_cast<unsigned>(code) & 15U;
-  bool found = false;  // no early end: a loop that compilers make vectors of
-  for (std::size_t at = (begin + 1) / 2; at < end / 2; ++at)
-    found |= (row[at] & 15U) == low || row[at] >> 4U == low;
-  return found || (end % 2 == 1 && nibble(row[end / 2], false) == code);
+  // A nibble of `word` is 0 where a code is this one; the borrow past it no longer matters.
+  constexpr std::uint64_t kOnes = 0x1111111111111111U;
+  const std::uint64_t all = kOnes * (static_cast<std::uint64_t>(code) & 15U);
+  std::uint64_t found = 0;
+  std::size_t at = (begin + 1) / 2;
+  for (; at + sizeof all <= end / 2; at += sizeof all) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, row.data() + at, sizeof word);
+    word ^= all;
+    found |= (word - kOnes) & ~word & kOnes << 3U;
+  }
+  for (; at < end / 2; ++at)
+    if (nibble(row[at], false) == code || nibble(row[at], true) == code) return true;
+  return found != 0 || (end % 2 == 1 && nibble(row[end / 2], false) == code);
 }
 
 std::size_t groups_of(std::size_t in, std::size_t group) { return (in + group - 1) / group; }
@@ -61,20 +69,25 @@ std::size_t groups_of(std::size_t in, std::size_t group) { return (in + group - 
 /// Multipliers from 1 on whose products with the codes are codes of 8 bits.
 void check_multipliers(const PartSource& source, const std::string& name,
                        const SymmetricBytes& packed) {
-  for (const std::uint8_t multiplier : packed.multipliers)
-    check_number(source, name, "a multiplier", multiplier, 1, highest_multiplier(packed.bits));
+  const int highest = highest_multiplier(packed.bits);
+  std::uint8_t least = 255, most = 0;
+  for (const std::uint8_t multiplier : packed.multipliers) {
+    least = std::min(least, multiplier);
+    most = std::max(most, multiplier);
+  }
+  check_number(source, name, "a multiplier", least, 1, highest);
+  check_number(source, name, "a multiplier", most, 1, highest);
   // Which leaves the one code that is larger than the highest.
   const int lowest = -highest_weight_code(packed.bits) - 1;
   const auto [out, in] = packed.shape;
-  const std::size_t stride = row_bytes(packed.shape, packed.bits);
+  const CodesView codes = packed.codes();
   const std::size_t groups = groups_of(in, packed.group);
   for (std::size_t n = 0; n < out; ++n)
     for (std::size_t g = 0; g < groups; ++g) {
       const int product = lowest * packed.multipliers[n * groups + g];
       if (product >= -127) continue;
       const std::size_t first = g * packed.group;
-      if (holds(std::span(packed.bytes).subspan(n * stride, stride), packed.bits, lowest, first,
-                std::min(first + packed.group, in)))
+      if (holds(codes.row(n), packed.bits, lowest, first, std::min(first + packed.group, in)))
         check_number(source, name, "a code times its multiplier", product, -127, 127);
     }
 }
@@ -86,6 +99,11 @@ Shape scales_shape(const SymmetricBytes& packed) {
 }
 
 }  // namespace
+
+CodesView::CodesView(std::span<const std::uint8_t> bytes, std::size_t in, int bits)
+    : bytes_(bytes), in_(in), pairs_(bits <= kNibbleBits) {
+  require(bytes.size() % row_bytes() == 0, "rows of codes are whole");
+}
 
 std::size_t SymmetricBytes::payload() const {
   return shape.out * row_bytes(shape, bits) + scales.size() * sizeof(float) + multipliers.size();
@@ -147,32 +165,34 @@ SymmetricBytes pack_symmetric(const SymmetricCodes& codes) {
   SymmetricBytes packed{codes.shape, codes.bits, codes.group, {}, codes.scales, codes.multipliers};
   const auto [out, in] = codes.shape;
   if (codes.bits > kNibbleBits) {
-    packed.bytes.assign(codes.codes.begin(), codes.codes.end());
+    packed.bytes = KeptBytes({codes.codes.begin(), codes.codes.end()});
     return packed;
   }
-  packed.bytes.resize(out * row_bytes(codes.shape, codes.bits));
+  std::vector<std::uint8_t> bytes(out * row_bytes(codes.shape, codes.bits));
   for (std::size_t n = 0; n < out; ++n)
     for (std::size_t k = 0; k < in; ++k) {
       const unsigned code = static_cast<unsigned>(codes.codes[n * in + k]) & 15U;
-      std::uint8_t& byte = packed.bytes[n * row_bytes(codes.shape, codes.bits) + k / 2];
+      std::uint8_t& byte = bytes[n * row_bytes(codes.shape, codes.bits) + k / 2];
       byte = static_cast<std::uint8_t>(byte | code << (k % 2 * 4));
     }
+  packed.bytes = KeptBytes(std::move(bytes));
   return packed;
 }
 
 SymmetricCodes unpack_symmetric(const SymmetricBytes& packed) {
   const auto [out, in] = packed.shape;
-  require(packed.bytes.size() == out * row_bytes(packed.shape, packed.bits),
+  const std::span<const std::uint8_t> bytes = packed.bytes.span();
+  require(bytes.size() == out * row_bytes(packed.shape, packed.bits),
           "the bytes were not moved yet");
   SymmetricCodes codes{packed.shape, packed.bits,   packed.group,
                        {},           packed.scales, packed.multipliers};
   codes.codes.resize(out * in);
   if (packed.bits > kNibbleBits) {
-    std::copy(packed.bytes.begin(), packed.bytes.end(), codes.codes.begin());
+    std::copy(bytes.begin(), bytes.end(), codes.codes.begin());
     return codes;
   }
   for (std::size_t n = 0; n < out; ++n) {
-    const std::uint8_t* row = packed.bytes.data() + n * row_bytes(packed.shape, packed.bits);
+    const std::uint8_t* row = bytes.data() + n * row_bytes(packed.shape, packed.bits);
     std::int8_t* to = codes.codes.data() + n * in;
     for (std::size_t pair = 0; pair < in / 2; ++pair) {
       to[2 * pair] = nibble(row[pair], false);
@@ -196,7 +216,7 @@ void save_symmetric(const SymmetricBytes& packed, std::string_view prefix, PartS
   const bool nibbles = packed.bits <= kNibbleBits;
   sink.put(std::string(prefix) + "_codes", nibbles ? DType::u8 : DType::i8,
            {packed.shape.out, row_bytes(packed.shape, packed.bits)},
-           std::as_bytes(std::span(packed.bytes)));
+           std::as_bytes(packed.bytes.span()));
   sink.put<float>(std::string(prefix) + "_scales", DType::f32, scales_shape(packed), packed.scales);
   if (!packed.multipliers.empty())
     sink.put<std::uint8_t>(std::string(prefix) + "_multipliers", DType::u8,
@@ -214,7 +234,7 @@ SymmetricBytes load_symmetric(const PartSource& source, std::string_view prefix,
       granularity == WeightGranularity::group || granularity == WeightGranularity::multiplier;
   SymmetricBytes packed{{out, in}, bits, grouped ? group : 0, {}, {}};
   packed.bytes =
-      values_of<std::uint8_t>(source.get(codes_name, type, {out, row_bytes(packed.shape, bits)}));
+      KeptBytes::of(source.get(codes_name, type, {out, row_bytes(packed.shape, bits)}).bytes);
   const Shape shape = granularity == WeightGranularity::tensor  ? Shape{1}
                       : granularity == WeightGranularity::group ? Shape{out, groups_of(in, group)}
                                                                 : Shape{out};

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "tensor/matrix.h"
@@ -61,14 +62,58 @@ struct SymmetricCodes {
 /// as they are where there are none.
 SymmetricCodes expanded(SymmetricCodes codes);
 
+/// Codes as they are stored, row after row; owns nothing.
+class CodesView {
+ public:
+  CodesView() = default;
+  /// @param bytes  [out, row_bytes()]
+  CodesView(std::span<const std::uint8_t> bytes, std::size_t in, int bits);
+
+  /// Two codes to a byte.
+  bool pairs() const { return pairs_; }
+  std::size_t row_bytes() const { return pairs_ ? (in_ + 1) / 2 : in_; }
+  std::span<const std::uint8_t> row(std::size_t output) const {
+    return bytes_.subspan(output * row_bytes(), row_bytes());
+  }
+  int at(std::size_t output, std::size_t input) const {
+    if (!pairs_) return static_cast<std::int8_t>(bytes_[output * in_ + input]);
+    const std::uint8_t byte = bytes_[output * row_bytes() + input / 2];
+    return static_cast<std::int8_t>(input % 2 == 0 ? byte << 4U : byte & 0xf0U) >> 4;
+  }
+
+ private:
+  std::span<const std::uint8_t> bytes_;
+  std::size_t in_ = 0;
+  bool pairs_ = false;
+};
+
+/// Bytes of its own, or those of somebody who keeps them longer.
+class KeptBytes {
+ public:
+  KeptBytes() = default;
+  explicit KeptBytes(std::vector<std::uint8_t> own) : own_(std::move(own)) {}
+  static KeptBytes of(std::span<const std::byte> kept) {
+    KeptBytes bytes;
+    bytes.kept_ = {reinterpret_cast<const std::uint8_t*>(kept.data()), kept.size()};
+    return bytes;
+  }
+  std::span<const std::uint8_t> span() const { return own_.empty() ? kept_ : own_; }
+
+ private:
+  std::vector<std::uint8_t> own_;
+  std::span<const std::uint8_t> kept_;
+};
+
 /// The same with codes as stored.
 struct SymmetricBytes {
   LinearShape shape;
   int bits = 8;
   std::size_t group = 0;
-  std::vector<std::uint8_t> bytes;
+  KeptBytes bytes;
   std::vector<float> scales;
   std::vector<std::uint8_t> multipliers{};
+
+  CodesView codes() const { return {bytes.span(), shape.in, bits}; }
 
   std::size_t payload() const;  ///< from the shape, since prepare() may have moved the bytes
 };
@@ -104,6 +149,7 @@ void dequantize_symmetric(const SymmetricCodes& codes, MatrixView<float> w);
 
 /// Parts `<prefix>_codes`, `<prefix>_scales` and, where there are any, `<prefix>_multipliers`.
 void save_symmetric(const SymmetricBytes& packed, std::string_view prefix, PartSink& sink);
+/// The codes stay where the source has them.
 /// @throws Error corrupt_file (CK_PART_MISSING, CK_PART_SHAPE, QC_RANGE, QC_SCALE)
 SymmetricBytes load_symmetric(const PartSource& source, std::string_view prefix, std::size_t in,
                               int bits, WeightGranularity granularity, std::size_t group);

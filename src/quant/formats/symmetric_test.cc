@@ -1,5 +1,6 @@
 #include "quant/formats/symmetric.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -24,7 +25,7 @@ TEST(Symmetric, CodesOfFourBitsAreNibblesWithEvenInputsInTheLowOne) {
   EXPECT_EQ(codes.codes, (std::vector<std::int8_t>{7, -7, 3, 0, -4, 7}));  // -3.5 is a tie
   EXPECT_EQ(codes.scales, (std::vector<float>{1, 0.5}));
   const SymmetricBytes packed = pack_symmetric(codes);
-  EXPECT_EQ(packed.bytes, (std::vector<std::uint8_t>{0x97, 0x03, 0xc0, 0x07}));
+  EXPECT_THAT(packed.bytes.span(), ::testing::ElementsAre(0x97, 0x03, 0xc0, 0x07));
   EXPECT_EQ(packed.payload(), 4U + 8);
   EXPECT_EQ(unpack_symmetric(packed), codes);
 }

@@ -93,7 +93,7 @@ bool sums_fit_32_bits(const RowRounding& rounding, const IntegerWeights& weights
     for (std::size_t first = 0, g = 0; first < in; first += width, ++g) {
       const int by = weights.group == 0 ? 1 : weights.multipliers[n * weights.groups() + g];
       for (std::size_t k = first; k < std::min(in, first + width); ++k)
-        magnitudes[k] = std::abs(weights.codes[n * in + k]) * by;
+        magnitudes[k] = std::abs(weights.codes.at(n, k)) * by;
     }
     const std::int64_t sum = std::accumulate(magnitudes.begin(), magnitudes.end(), std::int64_t{0});
     for (std::size_t c = 0; c < rounding.chunks.size(); ++c) {
@@ -112,7 +112,6 @@ bool sums_fit_32_bits(const RowRounding& rounding, const IntegerWeights& weights
 IntegerLinear::IntegerLinear(const IntegerRows& rows, const IntegerWeights& weights)
     : out_(weights.shape.out) {
   const LinearShape shape = weights.shape;
-  require(weights.codes.size() == shape.out * shape.in, "codes are [out, in]");
   require(weights.group == rows.weights().group &&
               weights.multipliers.size() == shape.out * weights.groups(),
           "every group of inputs has a multiplier");
@@ -141,14 +140,17 @@ void IntegerLinear::pack(const IntegerRows& rows, const IntegerWeights& weights)
   if (rows.packed()) {
     packed_ = kernels::PanelsI4(weights.shape, weights.group);
     for (std::size_t n = 0; n < out; ++n)
-      packed_.put(n, weights.codes.subspan(n * in, in),
+      packed_.put(n, weights.codes.row(n),
                   weights.multipliers.subspan(n * weights.groups(), weights.groups()));
     return;
   }
   panels_ = kernels::PanelsI8(out, rows.slots().size() / kQuad, rows.offset_panels());
   std::vector<std::int8_t> row(in);
   for (std::size_t n = 0; n < out; ++n) {
-    for (std::size_t k = 0; k < in; ++k) row[k] = static_cast<std::int8_t>(weights.weight(n, k));
+    if (weights.group == 0 && !weights.codes.pairs())
+      std::ranges::copy(weights.codes.row(n), row.begin());
+    else
+      for (std::size_t k = 0; k < in; ++k) row[k] = static_cast<std::int8_t>(weights.weight(n, k));
     panels_.put(n, row, rows.slots());
   }
 }

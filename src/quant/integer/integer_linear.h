@@ -8,6 +8,7 @@
 #include "base/thread_pool.h"
 #include "kernels/gemm_i4/gemm_i4.h"
 #include "kernels/gemm_i8/gemm_i8.h"
+#include "quant/formats/symmetric.h"
 #include "quant/integer/integer_rows.h"
 #include "quant/packed_site.h"
 #include "tensor/matrix.h"
@@ -17,9 +18,9 @@ namespace tender::quant {
 /// One layer's weights as its method stores them.
 struct IntegerWeights {
   LinearShape shape;
-  std::span<const std::int8_t> codes;  ///< [out, in]
-  std::span<const float> scales;       ///< [out], or [out, stretches]
-  std::span<const float> addends;      ///< [chunks, out], or empty
+  CodesView codes;
+  std::span<const float> scales;   ///< [out], or [out, stretches]
+  std::span<const float> addends;  ///< [chunks, out], or empty
   /// [out, groups of WeightLayout::group inputs], or empty; |code * multiplier| <= 127
   std::span<const std::uint8_t> multipliers{};
   std::size_t group = 0;
@@ -27,7 +28,7 @@ struct IntegerWeights {
   std::size_t groups() const { return group == 0 ? 0 : (shape.in + group - 1) / group; }
   /// Code times multiplier.
   int weight(std::size_t output, std::size_t input) const {
-    const int code = codes[output * shape.in + input];
+    const int code = codes.at(output, input);
     return group == 0 ? code : code * multipliers[output * groups() + input / group];
   }
 };

@@ -69,8 +69,10 @@ class Layers {
     const std::size_t groups = c.group == 0 ? 0 : (shape.in + c.group - 1) / c.group;
     std::vector<std::uint8_t> multipliers(shape.out * groups);
     for (auto& m : multipliers) m = static_cast<std::uint8_t>(1 + rng.below(18));
+    const SymmetricBytes stored = pack_symmetric({shape, c.bits, 0, codes, scales});
     for (std::size_t l = 0; l < count; ++l)
-      layers_.emplace_back(rows_, IntegerWeights{shape, codes, scales, {}, multipliers, c.group});
+      layers_.emplace_back(rows_,
+                           IntegerWeights{shape, stored.codes(), scales, {}, multipliers, c.group});
   }
   std::size_t bytes() const {
     std::size_t bytes = 0;

@@ -88,14 +88,23 @@ struct Problem {
     std::ranges::fill(bias, 0.0F);
   }
 
-  IntegerWeights weights() const { return {shape, codes, scales, addends, multipliers, group}; }
+  SymmetricBytes stored(int bits = 4) const {
+    return pack_symmetric({shape, bits, group, codes, scales, multipliers});
+  }
+  IntegerWeights weights(const SymmetricBytes& packed) const {
+    return {shape, packed.codes(), scales, addends, multipliers, group};
+  }
+  int weight(std::size_t n, std::size_t k) const {
+    const std::size_t groups = group == 0 ? 0 : (shape.in + group - 1) / group;
+    return codes[n * shape.in + k] * (group == 0 ? 1 : multipliers[n * groups + k / group]);
+  }
 
   /// Bit patterns of y. @param bits  8: weights of the same values that are not packed
   std::vector<std::uint32_t> matmul(Isa isa, std::size_t few_rows, bool fold, std::size_t threads,
                                     int bits = 4) const {
     const IntegerRows rows(rounding, isa,
                            {.bits = bits, .group = group, .fold = fold, .few_rows = few_rows});
-    const IntegerLinear layer(rows, weights());
+    const IntegerLinear layer(rows, weights(stored(bits)));
     ThreadPool pool(threads);
     Matrix y(x.rows(), shape.out);
     layer.matmul(rows, rows.round({x.view(), positions}, pool), y.view(), {bias}, pool);
@@ -115,7 +124,7 @@ struct Problem {
       for (std::size_t n = 0; n < shape.out; ++n) {
         std::int64_t sum = 0;
         for (std::size_t k = 0; k < shape.in; ++k)
-          sum += std::int64_t{q[k]} * weights().weight(n, k) *
+          sum += std::int64_t{q[k]} * weight(n, k) *
                  (std::int64_t{1} << (shift.empty() ? 0U : shift[k]));
         largest = std::max(largest, std::abs(sum));
         float y = static_cast<float>(sum) * (scales[n] * row.step);
@@ -260,8 +269,8 @@ TEST(IntegerLinearOf4Bits, TakeHalfAByteEachAndTheBytesOfMultipliers) {
   const IntegerRows packed(p.rounding, host_isa(), {.bits = 4, .group = 64});
   const IntegerRows wide(p.rounding, Isa::scalar, {.bits = 8, .group = 64});
   const std::size_t floats = 2 * 64 * sizeof(float);  // scales and addends
-  EXPECT_EQ(IntegerLinear(packed, p.weights()).bytes(), 64U * 640 / 2 + 64 * 10 + floats);
-  EXPECT_GE(IntegerLinear(wide, p.weights()).bytes(), 64U * 640 + floats);
+  EXPECT_EQ(IntegerLinear(packed, p.weights(p.stored())).bytes(), 64U * 640 / 2 + 64 * 10 + floats);
+  EXPECT_GE(IntegerLinear(wide, p.weights(p.stored(8))).bytes(), 64U * 640 + floats);
 }
 
 TEST(IntegerRowsOf4Bits, FiveGroupsFoldIntoOneWhereTheyHoldMostChannels) {

@@ -199,10 +199,10 @@ GgufPacked Gguf::load(const Input& input, const PartSource& source) {
   if (part.shape[1] != each)
     refuse_part(source, blocks, "CK_PART_SHAPE", fmt::format("rows of {} bytes", part.shape[1]),
                 fmt::format("{} for {} inputs", each, input.in));
+  std::vector<const std::byte*> rows;
+  for (std::size_t n = 0; n < part.shape[0]; ++n) rows.push_back(part.bytes.data() + n * each);
   GgufPacked packed;
-  packed.weights = {*type,
-                    {part.shape[0], input.in},
-                    std::vector<std::byte>(part.bytes.begin(), part.bytes.end())};
+  packed.weights = {*type, {part.shape[0], input.in}, std::move(rows)};
   BlockRow row;
   for (std::size_t n = 0; n < part.shape[0]; ++n) {
     read_block_row(*type, packed.weights.row(n), input.in, row);

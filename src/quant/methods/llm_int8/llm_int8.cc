@@ -259,10 +259,11 @@ void LlmInt8::prepare(Input& input, Isa isa) {
 
 void LlmInt8::prepare(const Input& input, Packed& packed, Isa) {
   const SymmetricCodes regular = unpack_symmetric(packed.regular);
-  const std::vector<std::int8_t> codes = spread_codes(input, regular);
   const std::size_t out = regular.shape.out;
   const std::size_t outliers = input.outliers.size();
-  packed.integers = IntegerLinear(input.rows, {{out, input.in}, codes, regular.scales, {}});
+  const SymmetricBytes all = pack_symmetric(
+      {{out, input.in}, regular.bits, 0, spread_codes(input, regular), regular.scales});
+  packed.integers = IntegerLinear(input.rows, {all.shape, all.codes(), all.scales, {}});
   packed.regular.bytes = {};
   if (outliers == 0) return;
   Matrix weights(out, outliers);

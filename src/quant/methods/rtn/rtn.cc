@@ -275,20 +275,20 @@ void Rtn::prepare(Input& input, Isa isa) {
 }
 
 void Rtn::prepare(const Input& input, Packed& packed, Isa) {
-  const SymmetricCodes weights = unpack(packed);
+  const SymmetricBytes& weights = packed.weights;
   if (is_integer(input)) {
     std::vector<float> scales = weights.scales;
     if (input.weight_granularity == WeightGranularity::tensor)
       scales.resize(weights.shape.out, scales[0]);
     packed.integers = IntegerLinear(input.rows, {weights.shape,
-                                                 weights.codes,
+                                                 weights.codes(),
                                                  scales,
                                                  {},
                                                  weights.multipliers,
                                                  input.rows.weights().group});
   } else {
     Matrix w(weights.shape.out, weights.shape.in);
-    dequantize_symmetric(weights, w.view());
+    dequantize_symmetric(unpack(packed), w.view());
     packed.floats = kernels::PanelsF32(w.view());
   }
   packed.weights.bytes = {};

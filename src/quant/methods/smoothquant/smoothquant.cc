@@ -281,8 +281,8 @@ void SmoothQuant::prepare(Input& input, Isa isa) {
 }
 
 void SmoothQuant::prepare(const Input& input, Packed& packed, Isa) {
-  const SymmetricCodes weights = unpack(packed);
-  packed.integers = IntegerLinear(input.rows, {weights.shape, weights.codes, weights.scales, {}});
+  const SymmetricBytes& weights = packed.weights;
+  packed.integers = IntegerLinear(input.rows, {weights.shape, weights.codes(), weights.scales, {}});
   packed.weights.bytes = {};
 }
 

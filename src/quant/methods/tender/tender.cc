@@ -225,14 +225,14 @@ void Tender::prepare(Input& input, Isa isa) {
 }
 
 void Tender::prepare(const Input& input, Packed& packed, Isa) {
-  const SymmetricCodes weights = unpack_symmetric(packed.weights);
+  const SymmetricBytes& weights = packed.weights;
   if (input.compat) {
     Matrix w(weights.shape.out, weights.shape.in);
-    dequantize_symmetric(weights, w.view());
+    dequantize_symmetric(unpack_symmetric(weights), w.view());
     packed.floats = kernels::PanelsF32(w.view());
   } else {
     packed.integers = IntegerLinear(
-        input.rows, {weights.shape, weights.codes, weights.scales, packed.compensation,
+        input.rows, {weights.shape, weights.codes(), weights.scales, packed.compensation,
                      weights.multipliers, input.multiplier_group});
   }
   packed.weights.bytes = {};

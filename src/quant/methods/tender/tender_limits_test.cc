@@ -135,8 +135,8 @@ TEST(TenderCheck12, WhereThirtyTwoBitsWouldOverflowTheSumIsStillExactAndSaysSo) 
       for (const int chunk_rows : {0, 3}) {
         const Overflowing problem(nonnegative, chunk_rows, mode);
         const Quantized& q = problem.quantized;
-        const IntegerWeights weights{
-            q.codes.weights.shape, q.codes.weights.codes, q.codes.weights.scales, {}};
+        const SymmetricBytes stored = pack_symmetric(q.codes.weights);
+        const IntegerWeights weights{stored.shape, stored.codes(), stored.scales, {}};
         ASSERT_FALSE(sums_fit_32_bits(q.rounding, weights));
         bool beyond = false;
         for (const Isa isa : kMasks) {
@@ -177,7 +177,9 @@ TEST(TenderCheck12, TheBoundIsExactToTheLastUnit) {
   rounding.chunks[0].shift = {17, 0};
   const std::vector<float> scales = {1};
   const auto fits = [&](std::vector<std::int8_t> codes) {
-    return sums_fit_32_bits(rounding, {{1, codes.size()}, codes, scales, {}});
+    const SymmetricBytes stored =
+        pack_symmetric({{1, codes.size()}, 8, 0, std::move(codes), scales});
+    return sums_fit_32_bits(rounding, {stored.shape, stored.codes(), scales, {}});
   };
   EXPECT_TRUE(fits({127, 127}));
   EXPECT_TRUE(fits({-127, 127}));

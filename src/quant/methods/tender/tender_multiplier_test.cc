@@ -160,8 +160,8 @@ TEST(TenderCheck12, TheBoundOnSumsIsOfTheExpandedCodes) {
   o.multiplier_group = 0;
   const Quantized without(o, x, w, false);
   const auto fits = [](const Quantized& q) {
-    const SymmetricCodes codes = expanded(q.codes.weights);
-    return sums_fit_32_bits(q.rounding, {codes.shape, codes.codes, codes.scales, {}});
+    const SymmetricBytes stored = pack_symmetric(expanded(q.codes.weights));
+    return sums_fit_32_bits(q.rounding, {stored.shape, stored.codes(), stored.scales, {}});
   };
   EXPECT_FALSE(fits(without));  // 128 * 127 * 7 * 2^18 > 2^31
   EXPECT_FALSE(fits(with));
