@@ -15,7 +15,7 @@ const std::map<std::string, std::string> kExpected = {
     {"ant", "713fd85e3667f3b6"},         {"gguf", "dd541cad3a426109"},
     {"gptq", "7110620a578c1afa"},        {"llm_int8", "2f688d7aaef6ff66"},
     {"olive", "a3d64e1e7c52da00"},       {"rtn", "ff32957e8fdd65dc"},
-    {"smoothquant", "db0a88c550496e28"}, {"tender", "06bb8c5edb2b2af8"},
+    {"smoothquant", "db0a88c550496e28"}, {"tender", "0e84d40fda85bbed"},
 };
 
 TEST(SignatureTest, IsWhatItWas) {

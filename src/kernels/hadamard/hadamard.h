@@ -8,10 +8,13 @@
 #include <vector>
 
 #include "base/cpu.h"
+#include "tensor/matrix.h"
 
 namespace tender::kernels {
 
-/// A rotation as the ISA files read it: width = blocks * order * power.
+/// A rotation as the ISA files read it: width = blocks * order * power. Where `pairs` is not 0, M
+/// is made of a conference matrix C of half its order, up to the order and signs of rows and
+/// columns.
 struct HadamardJob {
   std::size_t blocks = 0;
   std::size_t order = 1;         ///< 1, or a multiple of 4
@@ -19,6 +22,12 @@ struct HadamardJob {
   const float* signs = nullptr;  ///< [width], 1 or -1
   const float* mix = nullptr;    ///< [order, order], M[a][b] at a * order + b; 1 or -1, M[0][b] = 1
   float scale = 1;               ///< 1 / sqrt(order * power)
+
+  std::size_t pairs = 0;                ///< order / 2, or 0
+  const float* conference = nullptr;    ///< [pairs, pairs], C[i][k] at i * pairs + k; C[k][k] = 0
+  const std::uint32_t* rows = nullptr;  ///< [order]: a of u_0, v_0, u_1, v_1, …
+  const std::uint32_t* outputs = nullptr;  ///< [order]: b of even_0, odd_0, even_1, …
+  const float* output_scales = nullptr;    ///< [order], scale or -scale
 };
 
 /// y = x * V for one row, in float32. In every block of order * power channels, seen as [order,
@@ -29,8 +38,14 @@ struct HadamardJob {
 ///         t[a][j], t[a][j + h] = t[a][j] + t[a][j + h], t[a][j] - t[a][j + h]
 ///     y[b][j] = (t[0][j] + M[1][b] * t[1][j] + M[2][b] * t[2][j] + …) * scale
 ///
-/// every operation rounded: the same bits in every kernel. @param t  [order * power], scratch;
-/// x, t and y are apart
+/// or, where there are pairs u_i, v_i = t[rows[2 i]], t[rows[2 i + 1]],
+///
+///     s_i, d_i = u_i + v_i, u_i - v_i
+///     y[outputs[2 k]] = (d_k + C[0][k] * s_0 + C[1][k] * s_1 + …) * output_scales[2 k]
+///     y[outputs[2 k + 1]] = (-s_k + C[0][k] * d_0 + C[1][k] * d_1 + …) * output_scales[2 k + 1]
+///
+/// with half as many additions; every operation rounded: the same bits in every kernel. @param t
+/// [order * power], scratch; x, t and y are apart
 using RotateRowFn = void (*)(const HadamardJob& job, const float* x, float* t, float* y);
 
 struct HadamardKernel {
@@ -70,9 +85,14 @@ class Hadamard {
   /// As HadamardJob points to them. All rotations of a process that are equal share theirs, so that
   /// a row that is decoded finds them in the cache.
   struct Tables {
-    std::vector<float> signs;
+    AlignedBuffer<float> signs;
     std::vector<float> mix;
+    AlignedBuffer<float> row_signs;  ///< signs, times what the pairs want; empty without pairs
+    std::vector<float> conference;
+    std::vector<std::uint32_t> rows, outputs;
+    std::vector<float> output_scales;
   };
+  static void find_pairs(std::size_t order, std::size_t power, Tables& tables);
   static Tables make_tables(std::size_t width, std::size_t order, std::size_t power,
                             std::uint32_t seed);
 

@@ -5,7 +5,8 @@ namespace {
 
 /// v[j] + v[j ^ h] in lanes without the bit h, v[j ^ h] - v[j] in those of `upper`.
 inline __m512 stage(__m512 v, __m512 swapped, __mmask16 upper) {
-  return _mm512_mask_sub_ps(_mm512_add_ps(v, swapped), upper, swapped, v);
+  const __m512 one = _mm512_set1_ps(1);
+  return _mm512_fmadd_ps(v, _mm512_mask_sub_ps(one, upper, _mm512_setzero_ps(), one), swapped);
 }
 
 inline F16 butterflies_of(F16 a) {

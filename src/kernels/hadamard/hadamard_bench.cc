@@ -18,7 +18,7 @@ void rotate(benchmark::State& state, const HadamardKernel& kernel, std::size_t w
   const Matrix x = bench::noise(kRows, width);
   const Hadamard rotation(width, 1);
   const HadamardJob job = rotation.job();
-  std::vector<float> t(width), y(width);
+  AlignedBuffer<float> t(width), y(width);
   for (auto _ : state)
     for (std::size_t m = 0; m < kRows; ++m) {
       kernel.rotate(job, x.row(m).data(), t.data(), y.data());

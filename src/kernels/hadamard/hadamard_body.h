@@ -14,6 +14,10 @@ namespace {
 constexpr std::size_t kSmallestOrder = 4;  // divides every order but 1
 // Outputs that share a read of t: as many chains of additions as hide their latency.
 constexpr int kMixed = kTileRegisters < 16 ? 4 : 12;
+// The same of pairs, whose number is 2 modulo 4.
+constexpr int kPairsMixed = kTileRegisters < 16 ? 3 : 6;
+constexpr int kFewestPairs = 2;
+constexpr std::size_t kMostPairs = 128;
 
 inline void butterfly(F16& low, F16& high) {
   const F16 first = low;
@@ -22,25 +26,49 @@ inline void butterfly(F16& low, F16& high) {
 }
 
 /// The stages h and 2 h of four columns that are h apart.
-inline void two_stages(F16 a, F16 b, F16 c, F16 d, float* t, std::size_t h) {
+inline void butterflies(F16& a, F16& b, F16& c, F16& d) {
   butterfly(a, b);
   butterfly(c, d);
   butterfly(a, c);
   butterfly(b, d);
+}
+inline void two_stages(F16 a, F16 b, F16 c, F16 d, float* t, std::size_t h) {
+  butterflies(a, b, c, d);
   store(t, a);
   store(t + h, b);
   store(t + 2 * h, c);
   store(t + 3 * h, d);
 }
 
-/// Stages up to h = 8, or to 32 where there are as many, as the row is read, the others in t.
+/// Stages up to h = 8, or to 64 where there are as many, as the row is read, the others in t.
 inline void rotate_powers(const HadamardJob& job, const float* x, const float* signs, float* t) {
   const std::size_t size = job.order * job.power;
   const auto read = [&](std::size_t i) {
     return butterflies_of(mul(load(x + i), load(signs + i)));
   };
   std::size_t h = kLanes;
-  if (job.power >= 4 * kLanes) {
+  if (job.power >= 8 * kLanes) {
+    for (std::size_t i = 0; i < size; i += 8 * kLanes) {
+      F16 a = read(i), b = read(i + kLanes), c = read(i + 2 * kLanes), d = read(i + 3 * kLanes);
+      butterflies(a, b, c, d);
+      const std::size_t u = i + 4 * kLanes;
+      F16 e = read(u), f = read(u + kLanes), g = read(u + 2 * kLanes), k = read(u + 3 * kLanes);
+      butterflies(e, f, g, k);
+      butterfly(a, e);
+      butterfly(b, f);
+      butterfly(c, g);
+      butterfly(d, k);
+      store(t + i, a);
+      store(t + i + kLanes, b);
+      store(t + i + 2 * kLanes, c);
+      store(t + i + 3 * kLanes, d);
+      store(t + u, e);
+      store(t + u + kLanes, f);
+      store(t + u + 2 * kLanes, g);
+      store(t + u + 3 * kLanes, k);
+    }
+    h = 8 * kLanes;
+  } else if (job.power >= 4 * kLanes) {
     for (std::size_t i = 0; i < size; i += 4 * kLanes)
       two_stages(read(i), read(i + kLanes), read(i + 2 * kLanes), read(i + 3 * kLanes), t + i,
                  kLanes);
@@ -96,6 +124,57 @@ void mix_rows(const HadamardJob& job, std::size_t b, const float* t, float* y) {
   }
 }
 
+/// d_k and -s_k of each pair. @param p  [pairs, 2, lanes]: s_k, d_k
+template <int R>
+[[gnu::always_inline]] inline void start_pairs(Tile<R, 2>& tile, const float* p) {
+  if constexpr (R > 0) {
+    start_pairs<R - 1>(tile.head, p);
+    const float* pair = p + (R - 1) * 2 * kLanes;
+    tile.last.head.last = load(pair + kLanes);
+    tile.last.last = mul(load(pair), set1(-1));
+  }
+}
+template <int R>
+[[gnu::always_inline]] inline void store_pairs(const Tile<R, 2>& tile, const HadamardJob& job,
+                                               std::size_t output, float* y) {
+  if constexpr (R > 0) {
+    store_pairs<R - 1>(tile.head, job, output, y);
+    const std::size_t even = output + 2 * (R - 1), odd = even + 1;
+    store(y + job.outputs[even] * job.power,
+          mul(tile.last.head.last, set1(job.output_scales[even])));
+    store(y + job.outputs[odd] * job.power, mul(tile.last.last, set1(job.output_scales[odd])));
+  }
+}
+
+/// Outputs of the pairs [k, k + R), sixteen columns.
+template <int R>
+void mix_some_pairs(const HadamardJob& job, std::size_t k, const float* pairs, float* y) {
+  Tile<R, 2> sums;
+  start_pairs<R>(sums, pairs + k * 2 * kLanes);
+  for (std::size_t i = 0; i < job.pairs; ++i) {
+    TileRow<2> value;
+    load_row<2>(value, pairs + i * 2 * kLanes, kLanes);
+    fma_tile<R, 2>(sums, job.conference + i * job.pairs + k, 1, value);
+  }
+  store_pairs<R>(sums, job, 2 * k, y);
+}
+
+inline void mix_pairs(const HadamardJob& job, const float* t, float* y) {
+  alignas(64) float pairs[kMostPairs * 2 * kLanes];
+  for (std::size_t j = 0; j < job.power; j += kLanes) {
+    for (std::size_t i = 0; i < job.pairs; ++i) {
+      const F16 u = load(t + job.rows[2 * i] * job.power + j);
+      const F16 v = load(t + job.rows[2 * i + 1] * job.power + j);
+      store(pairs + i * 2 * kLanes, add(u, v));
+      store(pairs + (i * 2 + 1) * kLanes, sub(u, v));
+    }
+    std::size_t k = 0;
+    for (; k + kPairsMixed <= job.pairs; k += kPairsMixed)
+      mix_some_pairs<kPairsMixed>(job, k, pairs, y + j);
+    for (; k < job.pairs; k += kFewestPairs) mix_some_pairs<kFewestPairs>(job, k, pairs, y + j);
+  }
+}
+
 inline void rotate_row(const HadamardJob& job, const float* x, float* t, float* y) {
   if (job.power < kLanes) return isa::rotate_row_scalar(job, x, t, y);
   const std::size_t size = job.order * job.power;
@@ -104,6 +183,10 @@ inline void rotate_row(const HadamardJob& job, const float* x, float* t, float* 
     if (job.order == 1) {
       for (std::size_t j = 0; j < size; j += kLanes)
         store(y + at + j, mul(load(t + j), set1(job.scale)));
+      continue;
+    }
+    if (job.pairs != 0) {
+      mix_pairs(job, t, y + at);
       continue;
     }
     std::size_t b = 0;

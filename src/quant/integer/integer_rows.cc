@@ -455,23 +455,25 @@ IntegerCodes IntegerRows::round(const Rows& x, ThreadPool& pool, const Rotation*
   out.corrections.resize(rows * corrections);
   std::atomic<std::uint64_t> clipped{0};
   pool.for_each_part(rows, [&](std::size_t begin, std::size_t end) {
-    std::vector<float> u(rounding_.in);
-    std::vector<float> made(x.make == nullptr ? 0 : rounding_.in);
-    std::vector<float> turned(rotation == nullptr ? 0 : rounding_.in);
-    std::vector<float> scratch(rotation == nullptr ? 0 : rotation->block());
-    // What pads read is 0.
-    std::vector<std::int16_t> codes(round_up(rounding_.in + 1, kWordChannels));
+    // Aligned, since a load that crosses a line of the cache is two.
+    AlignedBuffer<float> u(rounding_.in);
+    AlignedBuffer<float> made(x.make == nullptr ? 0 : rounding_.in);
+    AlignedBuffer<float> turned(rotation == nullptr ? 0 : rounding_.in);
+    AlignedBuffer<float> scratch(rotation == nullptr ? 0 : rotation->block());
+    AlignedBuffer<std::int16_t> codes(round_up(rounding_.in + 1, kWordChannels));
+    codes.fill(0);  // what pads read
     for (std::size_t m = begin; m < end; ++m) {
-      std::span<const float> values = x.row(m, made);
+      std::span<const float> values = x.row(m, made.span());
       if (rotation != nullptr) {
-        rotation->rotate(values, scratch, turned);
-        values = turned;
+        rotation->rotate(values, scratch.span(), turned.span());
+        values = turned.span();
       }
-      const RoundedRow row = round_row(rounding_, *round_, values, x.positions[m], u, codes);
+      const RoundedRow row =
+          round_row(rounding_, *round_, values, x.positions[m], u.span(), codes.span());
       out.steps[m] = row.step;
       out.chunks[m] = static_cast<std::uint32_t>(row.chunk);
       if (row.clipped != 0) clipped.fetch_add(row.clipped, std::memory_order_relaxed);
-      place(codes, row.chunk, out.codes.data() + m * out.stride * width, out.few,
+      place(codes.span(), row.chunk, out.codes.data() + m * out.stride * width, out.few,
             out.corrections.data() + m * corrections);
     }
   });

@@ -33,8 +33,8 @@ void Rotation::rotate(std::span<const float> row, std::span<float> scratch,
 
 void Rotation::rotate(MatrixView<const float> rows, MatrixView<float> out) const {
   require(rows.cols() == size(), "rows are [tokens, size]");
-  std::vector<float> scratch(block());
-  for (std::size_t m = 0; m < rows.rows(); ++m) rotate(rows.row(m), scratch, out.row(m));
+  AlignedBuffer<float> scratch(block());
+  for (std::size_t m = 0; m < rows.rows(); ++m) rotate(rows.row(m), scratch.span(), out.row(m));
 }
 
 Matrix Rotation::rotated(MatrixView<const float> rows) const {
