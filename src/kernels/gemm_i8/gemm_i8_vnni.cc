@@ -26,30 +26,36 @@ void tile(const GemmI8Job& job, std::size_t row, std::size_t panel) {
   const auto* codes = static_cast<const std::uint8_t*>(job.codes) + row * job.stride;
   const std::uint8_t* weights = job.panels + (panel - job.first_panel) * job.panel_bytes;
   __m512i sum[Rows][Panels];
+#pragma GCC unroll 8
   for (std::size_t r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
     for (std::size_t p = 0; p < Panels; ++p) sum[r][p] = _mm512_setzero_si512();
   for (std::size_t s = 0; s < job.segment_count; ++s) {
     const Segment segment = job.segments[s];
     if (s != 0 && segment.shift != 0) {
       const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(segment.shift));
+#pragma GCC unroll 8
       for (std::size_t r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
         for (std::size_t p = 0; p < Panels; ++p) sum[r][p] = _mm512_sll_epi32(sum[r][p], shift);
     }
     const std::uint8_t* c = codes + std::size_t{4} * segment.codes;
     const std::uint8_t* w = weights + std::size_t{64} * segment.panel;
     for (std::size_t q = 0; q < segment.quads; ++q, c += 4, w += 64) {
       __m512i four[Panels];
+#pragma GCC unroll 8
       for (std::size_t p = 0; p < Panels; ++p) four[p] = _mm512_load_si512(w + p * job.panel_bytes);
+#pragma GCC unroll 8
       for (std::size_t r = 0; r < Rows; ++r) {
         const __m512i x = broadcast(c + r * job.stride);
+#pragma GCC unroll 8
         for (std::size_t p = 0; p < Panels; ++p)
           sum[r][p] = Signed ? _mm512_dpbusd_epi32(sum[r][p], four[p], x)
                              : _mm512_dpbusd_epi32(sum[r][p], x, four[p]);
       }
     }
   }
-  for (std::size_t r = 0; r < Rows; ++r)
-    for (std::size_t p = 0; p < Panels; ++p) store(job, row + r, (panel + p) * 16, sum[r][p]);
+  store_tile<Rows, Panels>(job, row, panel, sum);
 }
 
 using TileFn = void (*)(const GemmI8Job&, std::size_t, std::size_t);
