@@ -1,7 +1,6 @@
 #include "base/json.h"
 
 #include <nlohmann/json.hpp>
-#include <unordered_set>
 #include <vector>
 
 #include "base/error.h"
@@ -10,61 +9,77 @@
 namespace tender {
 namespace {
 
-/// First pass over the text: finds the first duplicate key, excess depth or syntax error.
+/// Builds the value, up to the first duplicate key, excess depth or syntax error.
 /// nlohmann's own DOM parser keeps the last of two duplicate keys without a word.
-class Checker : public nlohmann::json_sax<Json> {
+class Builder final : public nlohmann::json_sax<Json> {
  public:
-  explicit Checker(JsonProblem& problem) : problem_(problem) {}
+  Builder(Json& root, JsonProblem& problem) : root_(root), problem_(problem) {}
 
-  bool null() override { return true; }
-  bool boolean(bool) override { return true; }
-  bool number_integer(number_integer_t) override { return true; }
-  bool number_unsigned(number_unsigned_t) override { return true; }
-  bool number_float(number_float_t, const string_t&) override { return true; }
-  bool string(string_t&) override { return true; }
-  bool binary(binary_t&) override { return true; }
+  bool null() override { return put(nullptr); }
+  bool boolean(bool value) override { return put(value); }
+  bool number_integer(number_integer_t value) override { return put(value); }
+  bool number_unsigned(number_unsigned_t value) override { return put(value); }
+  bool number_float(number_float_t value, const string_t&) override { return put(value); }
+  bool string(string_t& value) override { return put(value); }
+  bool binary(binary_t&) override { return false; }  // JSON text has none
 
-  bool start_object(std::size_t) override {
-    keys_.emplace_back();
-    return enter();
-  }
-  bool end_object() override {
-    keys_.pop_back();
-    --depth_;
-    return true;
-  }
-  bool start_array(std::size_t) override { return enter(); }
-  bool end_array() override {
-    --depth_;
-    return true;
-  }
+  bool start_object(std::size_t) override { return enter(Json::value_t::object); }
+  bool end_object() override { return leave(); }
+  bool start_array(std::size_t) override { return enter(Json::value_t::array); }
+  bool end_array() override { return leave(); }
   bool key(string_t& name) override {
-    if (keys_.back().insert(name).second) return true;
-    problem_ = {JsonProblem::Kind::duplicate_key, 0, depth_, name, "duplicate key " + quote(name)};
+    auto& members = open_.back()->get_ref<Json::object_t&>();
+    const std::size_t before = members.size();
+    // Tried at the end first: files that a program wrote often have their keys in order.
+    member_ = &members.try_emplace(members.end(), name)->second;
+    if (members.size() != before) return true;
+    problem_ = {JsonProblem::Kind::duplicate_key, 0, open_.size(), name,
+                "duplicate key " + quote(name)};
     return false;
   }
   bool parse_error(std::size_t position, const std::string&,
                    const nlohmann::detail::exception& error) override {
-    if (problem_.kind == JsonProblem::Kind::none) {
-      std::string text = error.what();
-      const std::size_t cut = text.find("syntax error");
-      problem_ = {JsonProblem::Kind::syntax, position == 0 ? 0 : position - 1, depth_, "",
-                  cut == std::string::npos ? text : text.substr(cut)};
-    }
+    std::string text = error.what();
+    const std::size_t cut = text.find("syntax error");
+    problem_ = {JsonProblem::Kind::syntax, position == 0 ? 0 : position - 1, open_.size(), "",
+                cut == std::string::npos ? text : text.substr(cut)};
     return false;
   }
 
  private:
-  bool enter() {
-    if (++depth_ <= kMaxJsonDepth) return true;
-    problem_ = {JsonProblem::Kind::depth, 0, depth_, "",
-                fmt::format("nesting deeper than {}", kMaxJsonDepth)};
-    return false;
+  template <class T>
+  bool put(const T& value) {
+    place(value);
+    return true;
   }
 
+  /// Puts a value where it belongs. It stays there: its container only grows once it is closed.
+  template <class T>
+  Json& place(const T& value) {
+    if (open_.empty()) return root_ = value;
+    if (open_.back()->is_array())
+      return open_.back()->get_ref<Json::array_t&>().emplace_back(value);
+    return *member_ = value;
+  }
+
+  bool enter(Json::value_t kind) {
+    if (open_.size() == kMaxJsonDepth) {
+      problem_ = {JsonProblem::Kind::depth, 0, open_.size() + 1, "",
+                  fmt::format("nesting deeper than {}", kMaxJsonDepth)};
+      return false;
+    }
+    open_.push_back(&place(kind));
+    return true;
+  }
+  bool leave() {
+    open_.pop_back();
+    return true;
+  }
+
+  Json& root_;
   JsonProblem& problem_;
-  std::size_t depth_ = 0;
-  std::vector<std::unordered_set<std::string>> keys_;
+  std::vector<Json*> open_;  // containers around the next value, outermost first
+  Json* member_ = nullptr;   // place of the last key's value
 };
 
 }  // namespace
@@ -79,14 +94,10 @@ Json parse_json(std::string_view text, JsonProblem& problem) {
     problem = {JsonProblem::Kind::utf8, *bad, 0, "", "is not UTF-8"};
     return {};
   }
-  Checker checker(problem);
-  if (!Json::sax_parse(text, &checker)) return {};
-  try {
-    return Json::parse(text);
-  } catch (const nlohmann::json::exception& error) {
-    problem = {JsonProblem::Kind::syntax, 0, 0, "", error.what()};
-    return {};
-  }
+  Json value;
+  Builder builder(value, problem);
+  if (!Json::sax_parse(text, &builder)) return {};
+  return value;
 }
 
 Json parse_json(std::string_view text, const std::string& file, const std::string& code) {
