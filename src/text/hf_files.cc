@@ -230,6 +230,7 @@ TokenizerParts read_vocab_and_merges(std::string_view vocab, std::string_view me
   const Json document = parse_json(vocab, "vocab.json", "TK_JSON");
   const JsonFields fields(document, "vocab.json", "");
   if (document.size() > kMaxVocabulary) fields.refuse("", "at most 2^24 tokens");
+  parts.vocabulary->reserve(document.size());
   for (const auto& [token, id] : document.items())
     add_checked(*parts.vocabulary, checked_id(id, token, "vocab.json"), token, "vocab.json");
   const std::vector<Merge> merges = read_merges_text(merges_text, *parts.vocabulary);

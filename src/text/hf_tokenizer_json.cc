@@ -24,7 +24,8 @@ void read_vocabulary(const JsonFields& model, Vocabulary& vocabulary) {
   const Json* vocab = model.find("vocab");
   if (vocab == nullptr || !vocab->is_object()) model.refuse("vocab", "an object of token and id");
   if (vocab->size() > kMaxVocabulary) model.refuse("vocab", "at most 2^24 tokens");
-  for (const auto& [token, id] : vocab->items())
+  vocabulary.reserve(vocab->size());
+  for (const auto& [token, id] : vocab->get_ref<const Json::object_t&>())
     add_checked(vocabulary, checked_id(id, token, model.file()), token, model.file());
 }
 
@@ -36,25 +37,25 @@ std::vector<Merge> read_merges(const JsonFields& model, const Vocabulary& vocabu
   merges.reserve(list.size());
   for (std::size_t i = 0; i < list.size(); ++i) {
     const Json& entry = list[i];
-    std::string left;
-    std::string right;
+    std::string_view left;
+    std::string_view right;
     if (entry.is_string()) {
-      const auto& text = entry.get_ref<const std::string&>();
+      const std::string_view text = entry.get_ref<const std::string&>();
       const std::size_t space = text.find(' ');
-      if (space == std::string::npos || text.find(' ', space + 1) != std::string::npos)
+      if (space == std::string_view::npos || text.find(' ', space + 1) != std::string_view::npos)
         refuse_merge(model.file(), i, text, "is not two tokens with a space between them");
       left = text.substr(0, space);
       right = text.substr(space + 1);
     } else if (entry.is_array() && entry.size() == 2 && entry[0].is_string() &&
                entry[1].is_string()) {
-      left = entry[0].get<std::string>();
-      right = entry[1].get<std::string>();
+      left = entry[0].get_ref<const std::string&>();
+      right = entry[1].get_ref<const std::string&>();
     } else {
       refuse_merge(model.file(), i, entry.type_name(), "is neither a string nor a pair of strings");
     }
     const auto merge = make_merge(vocabulary, left, right);
     if (!merge)
-      refuse_merge(model.file(), i, left + " " + right,
+      refuse_merge(model.file(), i, fmt::format("{} {}", left, right),
                    "has a part, or a result, that is no token");
     merges.push_back(*merge);
   }
@@ -164,7 +165,8 @@ TokenId checked_id(const Json& value, std::string_view token, const std::string&
   return value.get<TokenId>();
 }
 
-void add_checked(Vocabulary& vocabulary, TokenId id, std::string text, const std::string& file) {
+void add_checked(Vocabulary& vocabulary, TokenId id, std::string_view text,
+                 const std::string& file) {
   if (text.size() > kMaxTokenBytes)
     fail(ErrorKind::corrupt_file,
          {.code = "TK_TOKEN",
@@ -174,9 +176,8 @@ void add_checked(Vocabulary& vocabulary, TokenId id, std::string text, const std
           .expected = fmt::format("at most {} bytes", kMaxTokenBytes),
           .hint = "the file is damaged"},
          "token {} has {} bytes, more than {}", id, text.size(), kMaxTokenBytes);
-  const std::string copy = text.substr(0, 100);
-  if (!vocabulary.add(id, std::move(text)))
-    refuse_id(file, copy, std::to_string(id), "belongs to another token");
+  if (!vocabulary.add(id, text))
+    refuse_id(file, text.substr(0, 100), std::to_string(id), "belongs to another token");
 }
 
 void refuse_merge(const std::string& file, std::size_t index, std::string_view found,
@@ -203,7 +204,7 @@ void add_components(const Json& document, const std::string& file, TokenizerPart
 }
 
 TokenizerParts read_tokenizer_json(std::string_view text, const std::string& file) {
-  const Json document = parse_json(text, file, "TK_JSON");
+  Json document = parse_json(text, file, "TK_JSON");
   const JsonFields fields(document, file, "");
   const JsonFields model = fields.object("model");
   // Files before tokenizers 0.6 do not name the type; BPE is the one with merges.
@@ -214,6 +215,8 @@ TokenizerParts read_tokenizer_json(std::string_view text, const std::string& fil
   TokenizerParts parts;
   parts.vocabulary = std::make_unique<Vocabulary>();
   read_vocabulary(model, *parts.vocabulary);
+  // Freed as a tree: the destructor of Json would move all ids to a list first.
+  document["model"]["vocab"].get_ref<Json::object_t&>().clear();
   read_added_tokens(fields, parts);
   add_components(document, file, parts);
   const BpeOptions options = bpe_options(model, parts);

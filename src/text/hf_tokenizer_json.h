@@ -22,7 +22,8 @@ void add_components(const Json& document, const std::string& file, TokenizerPart
 TokenId checked_id(const Json& value, std::string_view token, const std::string& file);
 
 /// Adds a token to a vocabulary. @throws Error corrupt_file TK_ID, TK_TOKEN
-void add_checked(Vocabulary& vocabulary, TokenId id, std::string text, const std::string& file);
+void add_checked(Vocabulary& vocabulary, TokenId id, std::string_view text,
+                 const std::string& file);
 
 [[noreturn]] void refuse_merge(const std::string& file, std::size_t index, std::string_view found,
                                std::string_view why);
