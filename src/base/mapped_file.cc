@@ -96,20 +96,19 @@ std::string read_file(const std::filesystem::path& path, std::size_t limit) {
           .found = fmt::format("{} bytes", size),
           .expected = fmt::format("at most {} bytes", limit)},
          "has {} bytes: expected at most {}", size, limit);
-  std::string text;
-  constexpr std::size_t kStep = std::size_t{1} << 20U;
-  while (text.size() <= limit) {  // not by st_size: files of procfs say 0
-    const std::size_t have = text.size();
-    text.resize(have + kStep);
-    const ssize_t got = read(file.fd, text.data() + have, kStep);
-    if (got < 0 && errno == EINTR) {
-      text.resize(have);
-      continue;
-    }
+  // One byte more than there should be shows the end. Files of procfs say 0 and come in steps.
+  constexpr std::size_t kStep = std::size_t{64} << 10U;
+  std::string text(size == 0 ? kStep : size + 1, '\0');
+  std::size_t have = 0;
+  while (have <= limit) {
+    if (have == text.size()) text.resize(have + kStep);
+    const ssize_t got = read(file.fd, text.data() + have, text.size() - have);
+    if (got < 0 && errno == EINTR) continue;
     if (got < 0) cannot_open(path, errno);
-    text.resize(have + static_cast<std::size_t>(got));
     if (got == 0) break;
+    have += static_cast<std::size_t>(got);
   }
+  text.resize(have);
   return text;
 }
 

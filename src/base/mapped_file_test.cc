@@ -51,5 +51,12 @@ TEST(ReadFileTest, AFileOverTheLimitIsRefused) {
   EXPECT_THROW(read_file(folder / "a", 4), Error);
 }
 
+TEST(ReadFileTest, FilesThatSayTheyAreEmptyAreReadToTheirEnd) {
+  EXPECT_TRUE(read_file("/proc/self/stat").starts_with(std::to_string(getpid()) + " "));
+  const TemporaryFolder folder;
+  write_text(folder / "empty", "");
+  EXPECT_EQ(read_file(folder / "empty"), "");
+}
+
 }  // namespace
 }  // namespace tender
