@@ -72,7 +72,7 @@ std::unique_ptr<Model> load_model(const io::Checkpoint& checkpoint, Isa isa, Thr
                                   Progress& progress, const RunOptions& options) {
   const ModelSpec spec = read_spec(checkpoint);
   validate(options, checkpoint, spec);
-  const WeightReader weights(checkpoint, spec, blocks_of(options));
+  const WeightReader weights(checkpoint, spec, blocks_of(options), &pool);
   return load(checkpoint, spec, weights, {isa, Residency::all, &pool, progress}, options);
 }
 

@@ -143,8 +143,9 @@ std::string why_not_packed(const std::vector<DType>& types);
 /// Weights of quantized linear layers are absent: their parts are checked by quant.
 class WeightReader {
  public:
+  /// @param pool  shares the work of checking what was stored where all of it is read next
   WeightReader(const io::Checkpoint& checkpoint, const ModelSpec& spec,
-               BlockWeights blocks = BlockWeights::dequantized);
+               BlockWeights blocks = BlockWeights::dequantized, ThreadPool* pool = nullptr);
   ~WeightReader();
 
   bool has(const std::string& name) const;

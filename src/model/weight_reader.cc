@@ -255,11 +255,11 @@ struct WeightReader::Impl {
 };
 
 WeightReader::WeightReader(const io::Checkpoint& checkpoint, const ModelSpec& spec,
-                           BlockWeights blocks)
+                           BlockWeights blocks, ThreadPool* pool)
     : impl_(std::make_unique<Impl>(checkpoint, spec, blocks)) {
   // A flipped bit of a code would change answers without a word.
   if (checkpoint.config() != nullptr && checkpoint.config()->contains("quantization_config"))
-    io::verify_checksums(checkpoint);
+    io::verify_checksums(checkpoint, pool);
 }
 WeightReader::~WeightReader() = default;
 

@@ -1,7 +1,9 @@
 #include "model/blocks/decoder.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <functional>
 #include <new>
 #include <numeric>
 #include <set>
@@ -114,11 +116,13 @@ Decoder::Decoder(const ModelSpec& spec, const std::string& embedding, const Weig
       score_scale_(static_cast<float>(1 / std::sqrt(static_cast<double>(spec.info.head_width)))),
       weights_(loading.residency == Residency::all ? nullptr : &weights),
       isa_(loading.isa) {
-  const auto prepare_head = [&] { embedding_.prepare(spec, weights, embedding, loading.isa); };
+  const std::array<std::function<void()>, 2> beside = {
+      [&] { embedding_.prepare_head(spec, weights, loading.isa); },
+      [&] { embedding_.read_table(spec, weights, embedding); }};
   if (loading.residency == Residency::all)
-    sites_ = load_sites(spec, weights, loading, prepare_head);
+    sites_ = load_sites(spec, weights, loading, beside);
   else
-    prepare_head();
+    for (const auto& work : beside) work();
   if (const auto bits = weights.attention_bits()) attention_.use_integers(*bits);
   attention_.use_statics(weights.kv_statics());
 }

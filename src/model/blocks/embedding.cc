@@ -55,16 +55,20 @@ Embedding::Embedding(const ModelSpec& spec, const WeightReader& weights,
          "the head's rows are rounded by position, which rows before the head do not have");
 }
 
-void Embedding::prepare(const ModelSpec& spec, const WeightReader& weights,
-                        const std::string& table, Isa isa) {
-  if (packed_ == nullptr)
+void Embedding::prepare_head(const ModelSpec& spec, const WeightReader& weights, Isa isa) {
+  if (packed_ == nullptr) {
     panels_ = read_panels(weights, spec.head_weight);
-  else
-    packed_->prepare(isa);
-  const bool is_table =
+    return;
+  }
+  packed_->prepare(isa);
+  weights.release(spec.head);
+}
+
+void Embedding::read_table(const ModelSpec& spec, const WeightReader& weights,
+                           const std::string& table) {
+  const bool is_head =
       packed_ == nullptr || (weights.is_stored(spec.head) && packed_->reads_rows());
-  if (!spec.info.tied_head || !is_table) table_.emplace_back(weights, table);
-  if (packed_ != nullptr) weights.release(spec.head);
+  if (!spec.info.tied_head || !is_head) table_.emplace_back(weights, table);
 }
 
 std::size_t Embedding::bytes() const {

@@ -33,14 +33,15 @@ class StoredRows {
 /// stay packed. A head that was quantized from the embedding stands beside it as it is stored.
 class Embedding {
  public:
-  /// Not ready before prepare() was called.
+  /// Not ready before prepare_head() and read_table() were called.
   /// @throws Error corrupt_file (QC_KEY) for a quantized head whose rows depend on their positions
   Embedding(const ModelSpec& spec, const WeightReader& weights,
             const kernels::GemmF32Kernel& kernel);
-  /// Reads the table and rearranges the head; any thread may do it.
-  /// @param spec, weights  of the constructor  @param table  name of the embedding's tensor
-  void prepare(const ModelSpec& spec, const WeightReader& weights, const std::string& table,
-               Isa isa);
+  /// Reads and rearranges the head. Any thread may do it, and another one read the table.
+  /// @param spec, weights  of the constructor
+  void prepare_head(const ModelSpec& spec, const WeightReader& weights, Isa isa);
+  /// @param table  name of the embedding's tensor
+  void read_table(const ModelSpec& spec, const WeightReader& weights, const std::string& table);
 
   /// Width of the embedding, not always that of the residual stream.
   std::size_t width() const { return width_; }

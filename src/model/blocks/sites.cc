@@ -1,6 +1,7 @@
 #include "model/blocks/sites.h"
 
-#include <algorithm>
+#include <atomic>
+#include <thread>
 
 #include "base/contracts.h"
 #include "quant/registry.h"
@@ -32,26 +33,27 @@ LoadedSite load_site(const SiteSpec& site, const WeightReader& weights, Isa isa)
 }
 
 std::vector<LoadedSite> load_sites(const ModelSpec& spec, const WeightReader& weights,
-                                   const Loading& loading, FunctionRef<void()> beside) {
-  const std::size_t threads = loading.pool == nullptr ? 1 : loading.pool->threads();
-  const std::size_t at_once = std::max<std::size_t>(16, 4 * threads);  // between words of progress
+                                   const Loading& loading,
+                                   std::span<const std::function<void()>> beside) {
   const std::size_t count = spec.sites.size();
   require(count > 0, "a model has sites");
   std::vector<LoadedSite> loaded(count);
-  for (std::size_t first = 0; first < count; first += at_once) {
-    const std::size_t more = first == 0 ? 1 : 0;  // in the first round an item before the sites
-    const std::size_t some = std::min(at_once, count - first);
-    const auto load = [&](std::size_t item) {
-      if (item < more) return beside();
-      const std::size_t s = first + item - more;
-      loaded[s] = load_site(spec.sites[s], weights, loading.isa);
-    };
-    if (loading.pool != nullptr)
-      loading.pool->for_each_item(some + more, load);
-    else
-      for (std::size_t item = 0; item < some + more; ++item) load(item);
-    loading.progress.update(first + some, count, "loading the model");
-  }
+  std::atomic<std::size_t> done{0};
+  const auto caller = std::this_thread::get_id();  // alone speaks of progress
+  const auto load = [&](std::size_t item) {
+    if (item < beside.size()) return beside[item]();
+    const std::size_t s = item - beside.size();
+    loaded[s] = load_site(spec.sites[s], weights, loading.isa);
+    ++done;
+    if (std::this_thread::get_id() == caller)
+      loading.progress.update(done, count, "loading the model");
+  };
+  const std::size_t items = count + beside.size();
+  if (loading.pool != nullptr)
+    loading.pool->for_each_item(items, load);
+  else
+    for (std::size_t item = 0; item < items; ++item) load(item);
+  loading.progress.update(count, count, "loading the model");
   return loaded;
 }
 

@@ -1,10 +1,10 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
 
-#include "base/function_ref.h"
 #include "model/architecture.h"
 #include "model/model.h"
 
@@ -20,8 +20,10 @@ struct LoadedSite {
 /// given back as it goes, so that the model is never in memory twice.
 LoadedSite load_site(const SiteSpec& site, const WeightReader& weights, Isa isa);
 
-/// The same for all sites of a model, by all threads. @param beside  is run by one of them as well
+/// The same for all sites of a model, by all threads. @param beside  work that they do as well,
+/// begun first
 std::vector<LoadedSite> load_sites(const ModelSpec& spec, const WeightReader& weights,
-                                   const Loading& loading, FunctionRef<void()> beside);
+                                   const Loading& loading,
+                                   std::span<const std::function<void()>> beside);
 
 }  // namespace tender::model
