@@ -14,9 +14,6 @@ using Line = I16;
 constexpr int kKeyOffset = 0;
 
 inline I16 splat(int n) { return {_mm256_set1_epi32(n), _mm256_set1_epi32(n)}; }
-inline I16 minus(I16 a, I16 b) {
-  return {_mm256_sub_epi32(a.low, b.low), _mm256_sub_epi32(a.high, b.high)};
-}
 inline F16 to_float(I16 n) { return {_mm256_cvtepi32_ps(n.low), _mm256_cvtepi32_ps(n.high)}; }
 inline Line load_line(const std::uint8_t* p) {
   return {_mm256_load_si256(reinterpret_cast<const __m256i*>(p)),

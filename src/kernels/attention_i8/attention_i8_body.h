@@ -4,7 +4,7 @@
 // ISA file defines on its integers:
 //
 //     I16            sixteen int32 lanes                 Line   64 bytes, a quad of bytes per lane
-//     I16 splat(n), minus(I16, I16);  F16 to_float(I16)  Line load_line(p), low(line), high(line)
+//     I16 splat(n);  F16 to_float(I16)  Line load_line(p), low(line), high(line)
 //     I16 dot_keys(acc, line, q)        acc + sum of four of codes and the signed bytes of q
 //     I16 dot_low_keys(acc, line, q)    the same for codes in [0, 15]
 //     I16 dot_values(acc, w, line)      the same for the unsigned bytes of w and signed codes
@@ -66,9 +66,12 @@ void score_tile(const AttentionI8Task& task, const RowTile& tile, std::size_t r,
   const std::int8_t* q = task.q + (tile.first + r) * task.q_stride;
   I16 sum[Rows][Columns];
 #pragma GCC unroll 8
-  for (std::size_t i = 0; i < Rows; ++i)
+  for (std::size_t i = 0; i < Rows; ++i) {
+    // What the codes of the keys are too high by is taken off before it comes.
+    const int above = (Nibbles ? 8 : kKeyOffset) * task.q_sums[tile.first + r + i];
 #pragma GCC unroll 8
-    for (std::size_t c = 0; c < Columns; ++c) sum[i][c] = splat(0);
+    for (std::size_t c = 0; c < Columns; ++c) sum[i][c] = splat(-above);
+  }
   for (std::size_t l = 0; l < lines; ++l, keys += kLineBytes, q += Nibbles ? 8 : 4) {
     Line line[Columns];
 #pragma GCC unroll 8
@@ -87,12 +90,11 @@ void score_tile(const AttentionI8Task& task, const RowTile& tile, std::size_t r,
   }
 #pragma GCC unroll 8
   for (std::size_t i = 0; i < Rows; ++i) {
-    const int above = (Nibbles ? 8 : kKeyOffset) * task.q_sums[tile.first + r + i];
     float* scores = tile.scores + (r + i) * tile.score_stride + sixteen * kLanes;
 #pragma GCC unroll 8
     for (std::size_t c = 0; c < Columns; ++c)
-      store(scores + c * kLanes, mul(to_float(minus(sum[i][c], splat(above))),
-                                     load(task.key_steps + (sixteen + c) * kLanes)));
+      store(scores + c * kLanes,
+            mul(to_float(sum[i][c]), load(task.key_steps + (sixteen + c) * kLanes)));
   }
 }
 

@@ -10,7 +10,6 @@ using Line = __m512i;
 constexpr int kKeyOffset = 128;
 
 inline I16 splat(int n) { return _mm512_set1_epi32(n); }
-inline I16 minus(I16 a, I16 b) { return _mm512_sub_epi32(a, b); }
 inline F16 to_float(I16 n) { return {_mm512_cvtepi32_ps(n)}; }
 inline Line load_line(const std::uint8_t* p) { return _mm512_load_si512(p); }
 inline Line low(Line line) { return _mm512_and_si512(line, _mm512_set1_epi8(0x0f)); }
