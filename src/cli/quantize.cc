@@ -12,7 +12,9 @@
 #include "base/error.h"
 #include "cli/command.h"
 #include "compress/quantize.h"
+#include "evidence/experiment.h"
 #include "io/checkpoint.h"
+#include "model/model.h"
 #include "quant/registry.h"
 
 namespace tender::cli {
@@ -67,7 +69,10 @@ class Quantize : public Command {
                    "Text for calibration: plain text, or JSONL with a field \"text\"");
     app.add_option("--samples", windows_.samples, "Windows of the text to use")
         ->capture_default_str();
-    app.add_option("--seqlen", windows_.seqlen, "Tokens of a window")->capture_default_str();
+    app.add_option("--seqlen", seqlen_,
+                   "Tokens of a window (default: 2048, or what the model was made for where that "
+                   "is less)")
+        ->check(CLI::Range(2, 1 << 24));
     app.add_option("--seed", windows_.seed, "Decides which windows (text) or documents (JSONL)")
         ->capture_default_str();
     app.add_option("--save-calibration", save_calibration_,
@@ -99,11 +104,13 @@ class Quantize : public Command {
         "integer multipliers, the\n"
         "rotation and GPTQ make 4 bits usable, each alone is far from enough). With "
         "--attention-bits 8 the KV cache takes a\n"
-        "quarter and long prompts are a quarter faster, at next to no loss. Calibration with 64 "
-        "windows of 512 tokens "
-        "takes a minute or two\n"
-        "for a small model; the paper's 128 windows of 2048 (--samples 128 --seqlen 2048) take "
-        "eight times as long.\n"
+        "quarter and long prompts are a quarter faster, at next to no loss. Calibration takes the "
+        "paper's 128 windows\n"
+        "of 2048 tokens; an eighth of them (--samples 64 --seqlen 512) does as well wherever rows "
+        "have their own scales\n"
+        "and takes an eighth of the time. --mode static and dynamic of a model that the paper has "
+        "take its number of\n"
+        "groups, unless --groups says another.\n"
         "Examples:\n"
         "  tender quantize model.gguf out --method tender --weight-bits 4 --calibration text.txt\n"
         "  tender quantize model.gguf out --method tender --weight-bits 8 --attention-bits 8 "
@@ -113,12 +120,13 @@ class Quantize : public Command {
   }
 
   void run(Context& context) override {
-    const compress::QuantizeRequest request = make_request();
+    compress::QuantizeRequest request = make_request();
     compress::validate(request);
     check_writable(request.output, request.overwrite);
     const InterruptGuard guard;
     const auto checkpoint = io::open_checkpoint(model_);
     for (const std::string& note : checkpoint->notes()) context.progress().note(note);
+    take_published_groups(*checkpoint, request, context.progress());
     const compress::Report report =
         compress::quantize(*checkpoint, request, host_isa(), context.pool(), context.progress());
     context.end_progress();
@@ -127,6 +135,18 @@ class Quantize : public Command {
   }
 
  private:
+  /// The paper's own modes take its number of groups for a model that it has.
+  void take_published_groups(const io::Checkpoint& checkpoint, compress::QuantizeRequest& request,
+                             Progress& progress) const {
+    const auto given = values_.find("groups");
+    if (method_ != "tender" || (given != values_.end() && given->second)) return;
+    const auto published = evidence::published_options(model::read_spec(checkpoint).info,
+                                                       Json::parse(request.recipe.options));
+    if (!published) return;
+    progress.note(published->note);
+    request.recipe.options = published->options.dump();
+  }
+
   /// One flag for each name that any method has; which method it belongs to is checked by name.
   void declare_options(CLI::App& app) {
     std::map<std::string, std::string> help;
@@ -159,6 +179,7 @@ class Quantize : public Command {
     if (save_calibration_) request.save_calibration = *save_calibration_;
     request.restart = restart_;
     request.windows = windows_;
+    if (seqlen_) request.windows.seqlen = *seqlen_;
     request.invalid_text =
         replace_invalid_ ? compress::InvalidText::replace : compress::InvalidText::refuse;
     request.tool_version = kToolVersion;
@@ -253,6 +274,7 @@ class Quantize : public Command {
   std::optional<std::string> save_calibration_;
   std::optional<std::string> load_calibration_;
   compress::CalibrationWindows windows_;
+  std::optional<std::size_t> seqlen_;
   std::string float_dtype_ = "f16";
   std::optional<int> head_bits_;
   std::vector<std::string> keep_float_;

@@ -177,7 +177,8 @@ class Run : public SiteKeeper {
     choose_float_sites();
     read_tokenizer();
     if (request_.calibration)  // a wrong text is told before the weights are read
-      text_ = read_calibration_text(*request_.calibration, *tokenizer_, request_.windows,
+      text_ = read_calibration_text(*request_.calibration, *tokenizer_,
+                                    request_.windows.for_context(spec_.info.context),
                                     request_.invalid_text, progress_);
     describe_source();
     find_calibration();

@@ -1,12 +1,14 @@
 #pragma once
 
 #include <cstddef>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/json.h"
 #include "model/model.h"
 
 namespace tender::evidence {
@@ -47,6 +49,16 @@ const Experiment& experiment(std::string_view name);
 
 /// Channel groups that the paper uses for a model of its own, at 4 or 8 bits (tender.md 2.5).
 std::optional<int> published_groups(const model::ModelInfo& model, int bits);
+
+/// Options of method tender with the groups of published_groups() where they ask for a mode of the
+/// paper, static or dynamic, and say no number; nothing for any other.
+/// @param options  as given, not resolved  @throws Error invalid_argument (OPTION_…)
+struct PublishedOptions {
+  Json options;
+  std::string note;  ///< which number, and whose
+};
+std::optional<PublishedOptions> published_options(const model::ModelInfo& model,
+                                                  const Json& options);
 
 /// What the paper prints for a cell, if the model is one of its own (Lee, Lee, Sim, ISCA 2024).
 /// @param text  "wiki" or "ptb"; other texts have no published value

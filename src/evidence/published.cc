@@ -1,9 +1,13 @@
 // Tables 1 to 3 of the paper as printed (tender.md 6.2 to 6.4).
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 
+#include "base/json.h"
 #include "evidence/experiment.h"
+#include "quant/registry.h"
 
 namespace tender::evidence {
 namespace {
@@ -187,6 +191,24 @@ std::optional<int> published_groups(const model::ModelInfo& model, int bits) {
   const PaperModel* known = find(model);
   if (known == nullptr) return std::nullopt;
   return bits == 4 ? known->groups4 : known->groups8;
+}
+
+std::optional<PublishedOptions> published_options(const model::ModelInfo& model,
+                                                  const Json& options) {
+  const PaperModel* known = find(model);
+  if (known == nullptr) return std::nullopt;
+  const Json all = quant::method("tender").resolve(options);
+  const std::string mode = all.at("mode").get<std::string>();
+  const bool asked = options.contains("groups") && options.at("groups") != 0;
+  if (asked || (mode != "static" && mode != "dynamic")) return std::nullopt;
+  const int bits = all.at("activation_bits").get<int>();
+  if (bits != 4 && bits != 8) return std::nullopt;
+  const int groups = *published_groups(model, bits);
+  PublishedOptions with{options, fmt::format("{} channel groups, as the paper has them for {} at "
+                                             "{} bits (--groups)",
+                                             groups, known->name, bits)};
+  with.options["groups"] = groups;
+  return with;
 }
 
 std::optional<double> published(std::string_view experiment, const model::ModelInfo& model,
