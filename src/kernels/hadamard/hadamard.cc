@@ -9,6 +9,7 @@
 #include "base/contracts.h"
 #include "base/kernel_choice.h"
 #include "base/rng.h"
+#include "kernels/hadamard/conference.h"
 
 namespace tender::kernels {
 namespace {
@@ -59,15 +60,18 @@ void mix_rows(const HadamardJob& job, T scale, const T* t, T* y) {
   }
 }
 
+template <std::size_t P>
 void mix_pairs(const HadamardJob& job, const float* t, float* y) {
-  const std::size_t pairs = job.pairs, power = job.power;
+  constexpr Conference<P> kConference;
+  const std::size_t power = job.power;
   const auto u = [&](std::size_t i, std::size_t j) { return t[job.rows[2 * i] * power + j]; };
   const auto v = [&](std::size_t i, std::size_t j) { return t[job.rows[2 * i + 1] * power + j]; };
-  for (std::size_t k = 0; k < pairs; ++k)
+  for (std::size_t k = 0; k < P; ++k)
     for (std::size_t j = 0; j < power; ++j) {
       float even = u(k, j) - v(k, j), odd = -(u(k, j) + v(k, j));
-      for (std::size_t i = 0; i < pairs; ++i) {
-        const float c = job.conference[i * pairs + k];
+      for (std::size_t i = 0; i < P; ++i) {
+        if (i == k) continue;
+        const auto c = static_cast<float>(kConference.at[i][k]);
         even += c * (u(i, j) + v(i, j));
         odd += c * (u(i, j) - v(i, j));
       }
@@ -140,8 +144,12 @@ void isa::rotate_row_scalar(const HadamardJob& job, const float* x, float* t, fl
   const std::size_t size = job.order * job.power;
   for (std::size_t at = 0; at < job.blocks * size; at += size) {
     rotate_powers(job, job.signs + at, x + at, t);
-    if (job.pairs != 0)
-      mix_pairs(job, t, y + at);
+    if (job.pairs == 6)
+      mix_pairs<6>(job, t, y + at);
+    else if (job.pairs == 14)
+      mix_pairs<14>(job, t, y + at);
+    else if (job.pairs == 18)
+      mix_pairs<18>(job, t, y + at);
     else
       mix_rows(job, job.scale, t, y + at);
   }
@@ -207,7 +215,7 @@ Hadamard::Tables Hadamard::make_tables(std::size_t width, std::size_t order, std
 void Hadamard::find_pairs(std::size_t order, std::size_t power, Tables& tables) {
   constexpr std::array<std::uint32_t, 12> kTwelve = {0, 1, 2, 3, 4, 5, 7, 9, 11, 6, 10, 8};
   constexpr std::size_t kFirstOfTwelve = 4;  // the column that is all ones in M
-  if (!has_second_paley(order) || (is_prime(order - 1) && order != kTwelve.size())) return;
+  if (order != kTwelve.size() && order != 28 && order != 36) return;
   const std::vector<float> h = second_paley(order);
   const auto row = [&](std::size_t a) { return order == kTwelve.size() ? kTwelve[a] : a; };
   const std::size_t first = order == kTwelve.size() ? kFirstOfTwelve : 0;
@@ -233,8 +241,6 @@ void Hadamard::find_pairs(std::size_t order, std::size_t power, Tables& tables) 
   tables.row_signs = AlignedBuffer<float>(tables.signs.size());
   for (std::size_t i = 0; i < tables.signs.size(); ++i)
     tables.row_signs[i] = tables.signs[i] * sign(i / power % order);
-  const auto c = conference_matrix(order / 2 - 1, 1);
-  tables.conference.assign(c.begin(), c.end());
 }
 
 HadamardJob Hadamard::job() const {
@@ -248,7 +254,6 @@ HadamardJob Hadamard::job() const {
   if (tables_->rows.empty()) return job;
   job.signs = tables_->row_signs.data();
   job.pairs = order_ / 2;
-  job.conference = tables_->conference.data();
   job.rows = tables_->rows.data();
   job.outputs = tables_->outputs.data();
   job.output_scales = tables_->output_scales.data();

@@ -13,8 +13,8 @@
 namespace tender::kernels {
 
 /// A rotation as the ISA files read it: width = blocks * order * power. Where `pairs` is not 0, M
-/// is made of a conference matrix C of half its order, up to the order and signs of rows and
-/// columns.
+/// is made of a conference matrix C of half its order (conference.h), up to the order and signs of
+/// rows and columns.
 struct HadamardJob {
   std::size_t blocks = 0;
   std::size_t order = 1;         ///< 1, or a multiple of 4
@@ -23,9 +23,8 @@ struct HadamardJob {
   const float* mix = nullptr;    ///< [order, order], M[a][b] at a * order + b; 1 or -1, M[0][b] = 1
   float scale = 1;               ///< 1 / sqrt(order * power)
 
-  std::size_t pairs = 0;                ///< order / 2, or 0
-  const float* conference = nullptr;    ///< [pairs, pairs], C[i][k] at i * pairs + k; C[k][k] = 0
-  const std::uint32_t* rows = nullptr;  ///< [order]: a of u_0, v_0, u_1, v_1, …
+  std::size_t pairs = 0;                   ///< order / 2: 6, 14 or 18; or 0
+  const std::uint32_t* rows = nullptr;     ///< [order]: a of u_0, v_0, u_1, v_1, …
   const std::uint32_t* outputs = nullptr;  ///< [order]: b of even_0, odd_0, even_1, …
   const float* output_scales = nullptr;    ///< [order], scale or -scale
 };
@@ -44,8 +43,8 @@ struct HadamardJob {
 ///     y[outputs[2 k]] = (d_k + C[0][k] * s_0 + C[1][k] * s_1 + …) * output_scales[2 k]
 ///     y[outputs[2 k + 1]] = (-s_k + C[0][k] * d_0 + C[1][k] * d_1 + …) * output_scales[2 k + 1]
 ///
-/// with half as many additions; every operation rounded: the same bits in every kernel. @param t
-/// [order * power], scratch; x, t and y are apart
+/// without the terms where C is 0, with half as many additions; every operation rounded: the same
+/// bits in every kernel. @param t [order * power], scratch; x, t and y are apart
 using RotateRowFn = void (*)(const HadamardJob& job, const float* x, float* t, float* y);
 
 struct HadamardKernel {
@@ -88,7 +87,6 @@ class Hadamard {
     AlignedBuffer<float> signs;
     std::vector<float> mix;
     AlignedBuffer<float> row_signs;  ///< signs, times what the pairs want; empty without pairs
-    std::vector<float> conference;
     std::vector<std::uint32_t> rows, outputs;
     std::vector<float> output_scales;
   };

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 
+#include "kernels/hadamard/conference.h"
 #include "kernels/hadamard/hadamard.h"
 
 namespace tender::kernels {
@@ -14,10 +15,8 @@ namespace {
 constexpr std::size_t kSmallestOrder = 4;  // divides every order but 1
 // Outputs that share a read of t: as many chains of additions as hide their latency.
 constexpr int kMixed = kTileRegisters < 16 ? 4 : 12;
-// The same of pairs, whose number is 2 modulo 4.
-constexpr int kPairsMixed = kTileRegisters < 16 ? 3 : 6;
-constexpr int kFewestPairs = 2;
-constexpr std::size_t kMostPairs = 128;
+// Pairs of outputs likewise.
+constexpr std::size_t kPairsMixed = kTileRegisters < 16 ? 3 : 6;
 
 inline void butterfly(F16& low, F16& high) {
   const F16 first = low;
@@ -124,54 +123,55 @@ void mix_rows(const HadamardJob& job, std::size_t b, const float* t, float* y) {
   }
 }
 
-/// d_k and -s_k of each pair. @param p  [pairs, 2, lanes]: s_k, d_k
-template <int R>
-[[gnu::always_inline]] inline void start_pairs(Tile<R, 2>& tile, const float* p) {
-  if constexpr (R > 0) {
-    start_pairs<R - 1>(tile.head, p);
-    const float* pair = p + (R - 1) * 2 * kLanes;
-    tile.last.head.last = load(pair + kLanes);
-    tile.last.last = mul(load(pair), set1(-1));
+/// Outputs of the pairs [K, K + R), sixteen columns. Half of the additions are multiply-adds by 1
+/// or -1, which other units do. @param pairs  [P, 2, lanes]: s_i, d_i
+template <std::size_t P, std::size_t K, std::size_t R>
+void mix_some_pairs(const HadamardJob& job, const float* pairs, float* y) {
+  constexpr Conference<P> kConference;
+  const F16 one = set1(1), minus_one = set1(-1);
+  F16 even[R], odd[R];
+#pragma GCC unroll 8
+  for (std::size_t r = 0; r < R; ++r) {
+    even[r] = load(pairs + ((K + r) * 2 + 1) * kLanes);
+    odd[r] = mul(load(pairs + (K + r) * 2 * kLanes), minus_one);
   }
-}
-template <int R>
-[[gnu::always_inline]] inline void store_pairs(const Tile<R, 2>& tile, const HadamardJob& job,
-                                               std::size_t output, float* y) {
-  if constexpr (R > 0) {
-    store_pairs<R - 1>(tile.head, job, output, y);
-    const std::size_t even = output + 2 * (R - 1), odd = even + 1;
-    store(y + job.outputs[even] * job.power,
-          mul(tile.last.head.last, set1(job.output_scales[even])));
-    store(y + job.outputs[odd] * job.power, mul(tile.last.last, set1(job.output_scales[odd])));
+#pragma GCC unroll 18
+  for (std::size_t i = 0; i < P; ++i) {
+    const F16 s = load(pairs + i * 2 * kLanes), d = load(pairs + (i * 2 + 1) * kLanes);
+#pragma GCC unroll 8
+    for (std::size_t r = 0; r < R; ++r) {
+      if (i == K + r) continue;
+      const bool plus = kConference.at[i][K + r] > 0;
+      even[r] = fma(plus ? one : minus_one, s, even[r]);
+      odd[r] = plus ? add(odd[r], d) : sub(odd[r], d);
+    }
+  }
+#pragma GCC unroll 8
+  for (std::size_t r = 0; r < R; ++r) {
+    const std::size_t first = 2 * (K + r), second = first + 1;
+    store(y + job.outputs[first] * job.power, mul(even[r], set1(job.output_scales[first])));
+    store(y + job.outputs[second] * job.power, mul(odd[r], set1(job.output_scales[second])));
   }
 }
 
-/// Outputs of the pairs [k, k + R), sixteen columns.
-template <int R>
-void mix_some_pairs(const HadamardJob& job, std::size_t k, const float* pairs, float* y) {
-  Tile<R, 2> sums;
-  start_pairs<R>(sums, pairs + k * 2 * kLanes);
-  for (std::size_t i = 0; i < job.pairs; ++i) {
-    TileRow<2> value;
-    load_row<2>(value, pairs + i * 2 * kLanes, kLanes);
-    fma_tile<R, 2>(sums, job.conference + i * job.pairs + k, 1, value);
-  }
-  store_pairs<R>(sums, job, 2 * k, y);
+template <std::size_t P, std::size_t K>
+inline void mix_pairs_from(const HadamardJob& job, const float* pairs, float* y) {
+  constexpr std::size_t kLeft = P - K, kSome = kLeft < kPairsMixed ? kLeft : kPairsMixed;
+  mix_some_pairs<P, K, kSome>(job, pairs, y);
+  if constexpr (kLeft > kSome) mix_pairs_from<P, K + kSome>(job, pairs, y);
 }
 
-inline void mix_pairs(const HadamardJob& job, const float* t, float* y) {
-  alignas(64) float pairs[kMostPairs * 2 * kLanes];
+template <std::size_t P>
+void mix_pairs(const HadamardJob& job, const float* t, float* y) {
+  alignas(64) float pairs[P * 2 * kLanes];
   for (std::size_t j = 0; j < job.power; j += kLanes) {
-    for (std::size_t i = 0; i < job.pairs; ++i) {
+    for (std::size_t i = 0; i < P; ++i) {
       const F16 u = load(t + job.rows[2 * i] * job.power + j);
       const F16 v = load(t + job.rows[2 * i + 1] * job.power + j);
       store(pairs + i * 2 * kLanes, add(u, v));
       store(pairs + (i * 2 + 1) * kLanes, sub(u, v));
     }
-    std::size_t k = 0;
-    for (; k + kPairsMixed <= job.pairs; k += kPairsMixed)
-      mix_some_pairs<kPairsMixed>(job, k, pairs, y + j);
-    for (; k < job.pairs; k += kFewestPairs) mix_some_pairs<kFewestPairs>(job, k, pairs, y + j);
+    mix_pairs_from<P, 0>(job, pairs, y + j);
   }
 }
 
@@ -186,7 +186,10 @@ inline void rotate_row(const HadamardJob& job, const float* x, float* t, float* 
       continue;
     }
     if (job.pairs != 0) {
-      mix_pairs(job, t, y + at);
+      const auto mix = job.pairs == 6    ? mix_pairs<6>
+                       : job.pairs == 14 ? mix_pairs<14>
+                                         : mix_pairs<18>;
+      mix(job, t, y + at);
       continue;
     }
     std::size_t b = 0;

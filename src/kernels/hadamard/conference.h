@@ -1,0 +1,24 @@
+#pragma once
+
+#include <cstddef>
+
+namespace tender::kernels {
+
+/// The conference matrix C of order P = q + 1 of Paley (1933), q a prime of form 4n + 1: 1 in the
+/// first row and column, else the quadratic character of i - j modulo q; symmetric, 0 on the
+/// diagonal, C Cᵀ = q I. Known when code is compiled, so that a kernel adds where it is 1 and
+/// subtracts where it is -1.
+template <std::size_t P>
+struct Conference {
+  constexpr Conference() {
+    constexpr std::size_t q = P - 1;
+    bool square[q] = {};
+    for (std::size_t i = 1; i < q; ++i) square[i * i % q] = true;
+    for (std::size_t i = 0; i < P; ++i)
+      for (std::size_t j = 0; j < P; ++j)
+        at[i][j] = i == j ? 0 : i == 0 || j == 0 || square[(i + q - j) % q] ? 1 : -1;
+  }
+  signed char at[P][P] = {};
+};
+
+}  // namespace tender::kernels
