@@ -1,6 +1,7 @@
 #include "base/json.h"
 
 #include <nlohmann/json.hpp>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -20,7 +21,7 @@ class Builder final : public nlohmann::json_sax<Json> {
   bool number_integer(number_integer_t value) override { return put(value); }
   bool number_unsigned(number_unsigned_t value) override { return put(value); }
   bool number_float(number_float_t value, const string_t&) override { return put(value); }
-  bool string(string_t& value) override { return put(value); }
+  bool string(string_t& value) override { return put(std::move(value)); }
   bool binary(binary_t&) override { return false; }  // JSON text has none
 
   bool start_object(std::size_t) override { return enter(Json::value_t::object); }
@@ -48,18 +49,18 @@ class Builder final : public nlohmann::json_sax<Json> {
 
  private:
   template <class T>
-  bool put(const T& value) {
-    place(value);
+  bool put(T&& value) {
+    place(std::forward<T>(value));
     return true;
   }
 
   /// Puts a value where it belongs. It stays there: its container only grows once it is closed.
   template <class T>
-  Json& place(const T& value) {
-    if (open_.empty()) return root_ = value;
+  Json& place(T&& value) {
+    if (open_.empty()) return root_ = std::forward<T>(value);
     if (open_.back()->is_array())
-      return open_.back()->get_ref<Json::array_t&>().emplace_back(value);
-    return *member_ = value;
+      return open_.back()->get_ref<Json::array_t&>().emplace_back(std::forward<T>(value));
+    return *member_ = std::forward<T>(value);
   }
 
   bool enter(Json::value_t kind) {

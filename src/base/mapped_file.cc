@@ -89,13 +89,16 @@ void MappedFile::release(std::span<const std::byte> part) {
 std::string read_file(const std::filesystem::path& path, std::size_t limit) {
   std::size_t size = 0;
   const Descriptor file = open_regular(path, size);
-  if (size > limit)
-    fail(ErrorKind::invalid_input,
-         {.code = "IO_TOO_LARGE",
-          .file = path.string(),
-          .found = fmt::format("{} bytes", size),
-          .expected = fmt::format("at most {} bytes", limit)},
-         "has {} bytes: expected at most {}", size, limit);
+  const auto refuse_above = [&](std::size_t bytes) {
+    if (bytes > limit)
+      fail(ErrorKind::invalid_input,
+           {.code = "IO_TOO_LARGE",
+            .file = path.string(),
+            .found = fmt::format("{} bytes", bytes),
+            .expected = fmt::format("at most {} bytes", limit)},
+           "has {} bytes: expected at most {}", bytes, limit);
+  };
+  refuse_above(size);
   // One byte more than there should be shows the end. Files of procfs say 0 and come in steps.
   constexpr std::size_t kStep = std::size_t{64} << 10U;
   std::string text(size == 0 ? kStep : size + 1, '\0');
@@ -108,6 +111,7 @@ std::string read_file(const std::filesystem::path& path, std::size_t limit) {
     if (got == 0) break;
     have += static_cast<std::size_t>(got);
   }
+  refuse_above(have);  // one that says less than it has
   text.resize(have);
   return text;
 }

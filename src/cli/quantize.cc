@@ -71,8 +71,7 @@ class Quantize : public Command {
         ->capture_default_str();
     app.add_option("--seqlen", seqlen_,
                    "Tokens of a window (default: 2048, or what the model was made for where that "
-                   "is less)")
-        ->check(CLI::Range(2, 1 << 24));
+                   "is less)");
     app.add_option("--seed", windows_.seed, "Decides which windows (text) or documents (JSONL)")
         ->capture_default_str();
     app.add_option("--save-calibration", save_calibration_,
@@ -106,11 +105,11 @@ class Quantize : public Command {
         "--attention-bits 8 the KV cache takes a\n"
         "quarter and long prompts are a quarter faster, at next to no loss. Calibration takes the "
         "paper's 128 windows\n"
-        "of 2048 tokens; an eighth of them (--samples 64 --seqlen 512) does as well wherever rows "
-        "have their own scales\n"
-        "and takes an eighth of the time. --mode static and dynamic of a model that the paper has "
-        "take its number of\n"
-        "groups, unless --groups says another.\n"
+        "of 2048 tokens, whose rows it keeps: 1 MiB for each channel of the model's width. "
+        "--samples 64 --seqlen 512\n"
+        "takes an eighth of the time and of that. --mode static and dynamic of a model that the "
+        "paper has take its\n"
+        "number of groups, unless --groups says another.\n"
         "Examples:\n"
         "  tender quantize model.gguf out --method tender --weight-bits 4 --calibration text.txt\n"
         "  tender quantize model.gguf out --method tender --weight-bits 8 --attention-bits 8 "
@@ -138,9 +137,7 @@ class Quantize : public Command {
   /// The paper's own modes take its number of groups for a model that it has.
   void take_published_groups(const io::Checkpoint& checkpoint, compress::QuantizeRequest& request,
                              Progress& progress) const {
-    const auto given = values_.find("groups");
-    if (method_ != "tender" || (given != values_.end() && given->second)) return;
-    const auto published = evidence::published_options(model::read_spec(checkpoint).info,
+    const auto published = evidence::published_options(model::read_spec(checkpoint).info, method_,
                                                        Json::parse(request.recipe.options));
     if (!published) return;
     progress.note(published->note);
@@ -179,7 +176,8 @@ class Quantize : public Command {
     if (save_calibration_) request.save_calibration = *save_calibration_;
     request.restart = restart_;
     request.windows = windows_;
-    if (seqlen_) request.windows.seqlen = *seqlen_;
+    request.windows.seqlen = seqlen_.value_or(request.windows.seqlen);
+    request.fit_windows = !seqlen_;
     request.invalid_text =
         replace_invalid_ ? compress::InvalidText::replace : compress::InvalidText::refuse;
     request.tool_version = kToolVersion;

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -17,14 +16,8 @@ namespace tender::compress {
 /// How much of a text calibration sees.
 struct CalibrationWindows {
   std::size_t samples = 128;  ///< windows, at least 1
-  /// Tokens of a window, at least 2; 0: 2048, or as many as the model was made for where that is
-  /// less.
-  std::size_t seqlen = 0;
+  std::size_t seqlen = 2048;  ///< tokens of a window, at least 2
   std::uint64_t seed = 0;
-
-  CalibrationWindows for_context(std::size_t context) const {
-    return {samples, seqlen != 0 ? seqlen : std::min<std::size_t>(2048, context), seed};
-  }
 };
 
 /// Windows of a token stream, as calibration shows them to the model, each a sequence of its own.

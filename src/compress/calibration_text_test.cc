@@ -176,14 +176,5 @@ TEST_F(CalibrationTextTest, ValuesWithoutMeaningAreToldBeforeTheFileIsOpened) {
   }
 }
 
-TEST(CalibrationWindows, AreThePapersUnlessTheModelWasMadeForLess) {
-  const CalibrationWindows windows;
-  EXPECT_EQ(windows.samples, 128U);
-  EXPECT_EQ(windows.for_context(8192).seqlen, 2048U);
-  EXPECT_EQ(windows.for_context(512).seqlen, 512U);
-  EXPECT_EQ((CalibrationWindows{3, 700, 5}.for_context(512).seqlen), 700U) << "as asked";
-  EXPECT_EQ((CalibrationWindows{3, 0, 5}.for_context(512).seed), 5U);
-}
-
 }  // namespace
 }  // namespace tender::compress

@@ -177,8 +177,7 @@ class Run : public SiteKeeper {
     choose_float_sites();
     read_tokenizer();
     if (request_.calibration)  // a wrong text is told before the weights are read
-      text_ = read_calibration_text(*request_.calibration, *tokenizer_,
-                                    request_.windows.for_context(spec_.info.context),
+      text_ = read_calibration_text(*request_.calibration, *tokenizer_, windows(),
                                     request_.invalid_text, progress_);
     describe_source();
     find_calibration();
@@ -230,6 +229,14 @@ class Run : public SiteKeeper {
           .expected = fmt::format("some of {}, not all", quant::listed(kinds)),
           .hint = "name kinds of sites, not layers: --keep-float down_proj"},
          "{}; sites that may stay float: some of {}, not all", why, quant::listed(kinds));
+  }
+
+  CalibrationWindows windows() const {
+    CalibrationWindows asked = request_.windows;
+    constexpr std::size_t kShortest = 2;
+    if (request_.fit_windows)
+      asked.seqlen = std::min(asked.seqlen, std::max(kShortest, spec_.info.context));
+    return asked;
   }
 
   void describe_source() {

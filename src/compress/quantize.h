@@ -41,6 +41,7 @@ struct QuantizeRequest {
   Recipe recipe;
   std::optional<std::filesystem::path> calibration;  ///< text or JSONL
   CalibrationWindows windows;
+  bool fit_windows = false;  ///< not longer than what the model was made for
   InvalidText invalid_text = InvalidText::refuse;
   std::optional<std::filesystem::path> load_calibration;  ///< instead of running the model
   std::optional<std::filesystem::path> save_calibration;

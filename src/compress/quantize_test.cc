@@ -274,5 +274,18 @@ TEST_F(QuantizeTest, WithoutATokenizerAMethodThatNeedsNoTextStillWorks) {
   EXPECT_EQ(refused(request("needs-text")).code(), "TK_MISSING");
 }
 
+TEST_F(QuantizeTest, WindowsFitTheModelWhereNobodySaysHowLongTheyAre) {
+  QuantizeRequest asked = request("fitted");
+  EXPECT_EQ(CalibrationWindows().samples, 128U);
+  EXPECT_EQ(CalibrationWindows().seqlen, 2048U);
+  asked.windows.seqlen = CalibrationWindows().seqlen;
+  asked.fit_windows = true;
+  run(asked);
+  const std::size_t context = model::read_spec(*io::open_checkpoint(model())).info.context;
+  ASSERT_LT(context, 2048U);
+  const Json report = Json::parse(read_text(asked.output / "tender_report.json"));
+  EXPECT_EQ(report.at("calibration").at("seqlen"), context);
+}
+
 }  // namespace
 }  // namespace tender::compress

@@ -50,15 +50,15 @@ const Experiment& experiment(std::string_view name);
 /// Channel groups that the paper uses for a model of its own, at 4 or 8 bits (tender.md 2.5).
 std::optional<int> published_groups(const model::ModelInfo& model, int bits);
 
-/// Options of method tender with the groups of published_groups() where they ask for a mode of the
-/// paper, static or dynamic, and say no number; nothing for any other.
-/// @param options  as given, not resolved  @throws Error invalid_argument (OPTION_…)
 struct PublishedOptions {
   Json options;
   std::string note;  ///< which number, and whose
 };
+/// The options with the groups of published_groups() where they ask for a mode of the paper, static
+/// or dynamic, and say no number; nothing for any other, and for any method but tender.
+/// @param options  as given, not resolved  @throws Error invalid_argument (OPTION_…)
 std::optional<PublishedOptions> published_options(const model::ModelInfo& model,
-                                                  const Json& options);
+                                                  std::string_view method, const Json& options);
 
 /// What the paper prints for a cell, if the model is one of its own (Lee, Lee, Sim, ISCA 2024).
 /// @param text  "wiki" or "ptb"; other texts have no published value

@@ -194,18 +194,17 @@ std::optional<int> published_groups(const model::ModelInfo& model, int bits) {
 }
 
 std::optional<PublishedOptions> published_options(const model::ModelInfo& model,
-                                                  const Json& options) {
+                                                  std::string_view method, const Json& options) {
   const PaperModel* known = find(model);
-  if (known == nullptr) return std::nullopt;
-  const Json all = quant::method("tender").resolve(options);
+  if (known == nullptr || method != "tender") return std::nullopt;
+  const Json all = quant::method(method).resolve(options);
   const std::string mode = all.at("mode").get<std::string>();
-  const bool asked = options.contains("groups") && options.at("groups") != 0;
-  if (asked || (mode != "static" && mode != "dynamic")) return std::nullopt;
+  if (options.contains("groups") || (mode != "static" && mode != "dynamic")) return std::nullopt;
   const int bits = all.at("activation_bits").get<int>();
   if (bits != 4 && bits != 8) return std::nullopt;
   const int groups = *published_groups(model, bits);
   PublishedOptions with{options, fmt::format("{} channel groups, as the paper has them for {} at "
-                                             "{} bits (--groups)",
+                                             "{} bits",
                                              groups, known->name, bits)};
   with.options["groups"] = groups;
   return with;

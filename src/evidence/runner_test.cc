@@ -334,7 +334,7 @@ TEST(TenderCheck15, PublishedCellsAreThoseOfThePaperForItsOwnModelsAndNothingEls
   llama.layers = 32;
   llama.context = 4096;
   const auto with = [&](const Json& options) {
-    const auto published = published_options(llama, options);
+    const auto published = published_options(llama, "tender", options);
     return published ? published->options : Json();
   };
   EXPECT_EQ(with({{"mode", "static"}}), (Json{{"mode", "static"}, {"groups", 8}}));
@@ -342,9 +342,12 @@ TEST(TenderCheck15, PublishedCellsAreThoseOfThePaperForItsOwnModelsAndNothingEls
       with({{"mode", "dynamic"}, {"weight_bits", 4}, {"activation_bits", 4}}),
       (Json{{"mode", "dynamic"}, {"weight_bits", 4}, {"activation_bits", 4}, {"groups", 14}}));
   EXPECT_EQ(with({{"mode", "static"}, {"groups", 5}}), Json()) << "asked for";
+  EXPECT_EQ(with({{"mode", "static"}, {"groups", 0}}), Json()) << "the method's own";
   EXPECT_EQ(with({{"mode", "row-scaled"}}), Json()) << "no mode of the paper";
+  EXPECT_FALSE(published_options(llama, "rtn", Json::object()).has_value());
   EXPECT_EQ(with({{"mode", "static"}, {"activation_bits", 6}}), Json()) << "no bits of the paper";
-  EXPECT_EQ(published_options(opt, {{"mode", "static"}}).has_value(), false) << "no such model";
+  EXPECT_EQ(published_options(opt, "tender", {{"mode", "static"}}).has_value(), false)
+      << "no such model";
   EXPECT_EQ(published("tender-table2", llama, 2048, "wiki", "INT8 Tender"), 5.77);
   EXPECT_EQ(published("tender-table2", llama, 2048, "wiki", "INT4 Tender"), 36.47);
   llama.context = 2048;

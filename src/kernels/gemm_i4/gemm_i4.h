@@ -31,6 +31,7 @@ class PanelsI4 {
   static constexpr int kOffset = 8;
 
   PanelsI4() = default;
+  /// Not to be read before every output was put().
   /// @param group  channels that share a multiplier, a multiple of 8; 0 where there are none
   PanelsI4(LinearShape shape, std::size_t group);
 

@@ -92,7 +92,7 @@ void PanelsI8::put(std::size_t output, std::span<const std::int8_t> codes,
   for (std::size_t q = 0; q < quads_; ++q, at += kQuadBytes) {
     const std::uint32_t* slot = slots.data() + q * kQuad;
     if (slot[1] == slot[0] + 1 && slot[2] == slot[0] + 2 && slot[3] == slot[0] + 3 &&
-        slot[3] < codes.size()) {
+        slot[0] < codes.size() && slot[3] < codes.size()) {
       std::uint32_t word = 0;
       std::memcpy(&word, codes.data() + slot[0], kQuad);
       word ^= flip * 0x01010101U;

@@ -38,6 +38,7 @@ class PanelsI8 {
   static constexpr std::size_t kQuadBytes = kWidth * kQuad;
 
   PanelsI8() = default;
+  /// Not to be read before every output was put().
   PanelsI8(std::size_t out, std::size_t quads, bool offset);
 
   std::size_t out() const { return out_; }

@@ -4,6 +4,9 @@
 
 namespace tender::kernels {
 
+/// Orders whose matrices are mixed in pairs, 6, 14 or 18 of them.
+constexpr bool has_pairs(std::size_t order) { return order == 12 || order == 28 || order == 36; }
+
 /// The conference matrix C of order P = q + 1 of Paley (1933), q a prime of form 4n + 1: 1 in the
 /// first row and column, else the quadratic character of i - j modulo q; symmetric, 0 on the
 /// diagonal, C Cᵀ = q I. Known when code is compiled, so that a kernel adds where it is 1 and

@@ -144,14 +144,19 @@ void isa::rotate_row_scalar(const HadamardJob& job, const float* x, float* t, fl
   const std::size_t size = job.order * job.power;
   for (std::size_t at = 0; at < job.blocks * size; at += size) {
     rotate_powers(job, job.signs + at, x + at, t);
-    if (job.pairs == 6)
-      mix_pairs<6>(job, t, y + at);
-    else if (job.pairs == 14)
-      mix_pairs<14>(job, t, y + at);
-    else if (job.pairs == 18)
-      mix_pairs<18>(job, t, y + at);
-    else
-      mix_rows(job, job.scale, t, y + at);
+    switch (job.pairs) {
+      case 6:
+        mix_pairs<6>(job, t, y + at);
+        break;
+      case 14:
+        mix_pairs<14>(job, t, y + at);
+        break;
+      case 18:
+        mix_pairs<18>(job, t, y + at);
+        break;
+      default:
+        mix_rows(job, job.scale, t, y + at);
+    }
   }
 }
 
@@ -211,11 +216,11 @@ Hadamard::Tables Hadamard::make_tables(std::size_t width, std::size_t order, std
 
 // M[a][b] = row_sign[a] * H[rows[a]][column of b] * output_sign[b] with H of Paley's second kind.
 // Where M is of that kind the rows are in order; all matrices of order 12 are alike in this sense
-// (Hall 1961), and an order of rows that a search has found stands here.
+// (Todd 1933), and an order of rows that a search has found stands here.
 void Hadamard::find_pairs(std::size_t order, std::size_t power, Tables& tables) {
   constexpr std::array<std::uint32_t, 12> kTwelve = {0, 1, 2, 3, 4, 5, 7, 9, 11, 6, 10, 8};
   constexpr std::size_t kFirstOfTwelve = 4;  // the column that is all ones in M
-  if (order != kTwelve.size() && order != 28 && order != 36) return;
+  if (!has_pairs(order)) return;
   const std::vector<float> h = second_paley(order);
   const auto row = [&](std::size_t a) { return order == kTwelve.size() ? kTwelve[a] : a; };
   const std::size_t first = order == kTwelve.size() ? kFirstOfTwelve : 0;

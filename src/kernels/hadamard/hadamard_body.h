@@ -39,7 +39,7 @@ inline void two_stages(F16 a, F16 b, F16 c, F16 d, float* t, std::size_t h) {
   store(t + 3 * h, d);
 }
 
-/// Stages up to h = 8, or to 64 where there are as many, as the row is read, the others in t.
+/// Stages up to h = 8, or to 32 or 64 where there are as many, as the row is read, the others in t.
 inline void rotate_powers(const HadamardJob& job, const float* x, const float* signs, float* t) {
   const std::size_t size = job.order * job.power;
   const auto read = [&](std::size_t i) {
@@ -185,12 +185,18 @@ inline void rotate_row(const HadamardJob& job, const float* x, float* t, float* 
         store(y + at + j, mul(load(t + j), set1(job.scale)));
       continue;
     }
-    if (job.pairs != 0) {
-      const auto mix = job.pairs == 6    ? mix_pairs<6>
-                       : job.pairs == 14 ? mix_pairs<14>
-                                         : mix_pairs<18>;
-      mix(job, t, y + at);
-      continue;
+    switch (job.pairs) {
+      case 6:
+        mix_pairs<6>(job, t, y + at);
+        continue;
+      case 14:
+        mix_pairs<14>(job, t, y + at);
+        continue;
+      case 18:
+        mix_pairs<18>(job, t, y + at);
+        continue;
+      default:
+        break;
     }
     std::size_t b = 0;
     for (; b + kMixed <= job.order; b += kMixed) mix_rows<kMixed>(job, b, t, y + at);

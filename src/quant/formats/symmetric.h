@@ -71,6 +71,8 @@ class CodesView {
 
   /// Two codes to a byte.
   bool pairs() const { return pairs_; }
+  std::size_t rows() const { return bytes_.size() / row_bytes(); }
+  std::size_t in() const { return in_; }
   std::size_t row_bytes() const { return pairs_ ? (in_ + 1) / 2 : in_; }
   std::span<const std::uint8_t> row(std::size_t output) const {
     return bytes_.subspan(output * row_bytes(), row_bytes());
@@ -83,7 +85,7 @@ class CodesView {
 
  private:
   std::span<const std::uint8_t> bytes_;
-  std::size_t in_ = 0;
+  std::size_t in_ = 1;
   bool pairs_ = false;
 };
 
@@ -93,7 +95,7 @@ class KeptBytes {
   KeptBytes() = default;
   explicit KeptBytes(std::vector<std::uint8_t> own) : own_(std::move(own)) {}
   static KeptBytes of(std::span<const std::byte> kept) {
-    KeptBytes bytes;
+    KeptBytes bytes;  ///< [out, CodesView::row_bytes()]
     bytes.kept_ = {reinterpret_cast<const std::uint8_t*>(kept.data()), kept.size()};
     return bytes;
   }

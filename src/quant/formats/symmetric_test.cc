@@ -130,8 +130,8 @@ TEST(Symmetric, AMultiplierThatTakesACodeOutOfEightBitsIsRefused) {
 }
 
 TEST(Symmetric, SuchACodeIsFoundWhereverItStandsAndInItsOwnGroupAlone) {
-  for (const std::size_t in : {15U, 16U})
-    for (const std::size_t group : {1U, 2U, 3U, 5U, 8U, 16U}) {
+  for (const std::size_t in : {15U, 16U, 67U, 130U})
+    for (const std::size_t group : {1U, 2U, 3U, 5U, 8U, 16U, 19U, 32U, 35U, 64U}) {
       const std::size_t groups = (in + group - 1) / group;
       for (std::size_t loud = 0; loud < groups; ++loud)
         for (std::size_t k = 0; k < in; ++k) {

@@ -112,6 +112,8 @@ bool sums_fit_32_bits(const RowRounding& rounding, const IntegerWeights& weights
 IntegerLinear::IntegerLinear(const IntegerRows& rows, const IntegerWeights& weights)
     : out_(weights.shape.out) {
   const LinearShape shape = weights.shape;
+  require(weights.codes.rows() == shape.out && weights.codes.in() == shape.in,
+          "codes are [out, in]");
   require(weights.group == rows.weights().group &&
               weights.multipliers.size() == shape.out * weights.groups(),
           "every group of inputs has a multiplier");

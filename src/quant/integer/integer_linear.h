@@ -18,7 +18,7 @@ namespace tender::quant {
 /// One layer's weights as its method stores them.
 struct IntegerWeights {
   LinearShape shape;
-  CodesView codes;
+  CodesView codes;                 ///< [out, in]
   std::span<const float> scales;   ///< [out], or [out, stretches]
   std::span<const float> addends;  ///< [chunks, out], or empty
   /// [out, groups of WeightLayout::group inputs], or empty; |code * multiplier| <= 127

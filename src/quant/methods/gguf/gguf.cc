@@ -200,6 +200,7 @@ GgufPacked Gguf::load(const Input& input, const PartSource& source) {
     refuse_part(source, blocks, "CK_PART_SHAPE", fmt::format("rows of {} bytes", part.shape[1]),
                 fmt::format("{} for {} inputs", each, input.in));
   std::vector<const std::byte*> rows;
+  rows.reserve(part.shape[0]);
   for (std::size_t n = 0; n < part.shape[0]; ++n) rows.push_back(part.bytes.data() + n * each);
   GgufPacked packed;
   packed.weights = {*type, {part.shape[0], input.in}, std::move(rows)};

@@ -97,7 +97,8 @@ struct TenderOptions {
                "mode auto chooses one-row");
     visit.integer("groups", self.groups, 0, kMaxGroups,
                   "channel groups, a factor 2 apart; 0: 8 with 8-bit activations, else 14, or in "
-                  "mode one-row as many as 16-bit operands hold: 12 at 4 bits");
+                  "mode one-row as many as 16-bit operands hold: 12 at 4 bits. quantize takes the "
+                  "paper's number in modes static and dynamic of its models");
     visit.integer("chunk_rows", self.chunk_rows, kByMode, 1 << 20,
                   "positions that share metadata; 0: all; -1: 256 in static and dynamic mode, "
                   "else all");
