@@ -79,8 +79,9 @@ class CodesView {
   }
   int at(std::size_t output, std::size_t input) const {
     if (!pairs_) return static_cast<std::int8_t>(bytes_[output * in_ + input]);
-    const std::uint8_t byte = bytes_[output * row_bytes() + input / 2];
-    return static_cast<std::int8_t>(input % 2 == 0 ? byte << 4U : byte & 0xf0U) >> 4;
+    const unsigned byte = bytes_[output * row_bytes() + input / 2];
+    const unsigned nibble = input % 2 == 0 ? byte & 15U : byte >> 4U;
+    return static_cast<int>(nibble ^ 8U) - 8;
   }
 
  private:
