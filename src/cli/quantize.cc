@@ -70,7 +70,7 @@ class Quantize : public Command {
     app.add_option("--samples", windows_.samples, "Windows of the text to use")
         ->capture_default_str();
     app.add_option("--seqlen", seqlen_,
-                   "Tokens of a window (default: 2048, or what the model was made for where that "
+                   "Tokens of a window (default: 512, or what the model was made for where that "
                    "is less)");
     app.add_option("--seed", windows_.seed, "Decides which windows (text) or documents (JSONL)")
         ->capture_default_str();
@@ -103,11 +103,12 @@ class Quantize : public Command {
         "integer multipliers, the\n"
         "rotation and GPTQ make 4 bits usable, each alone is far from enough). With "
         "--attention-bits 8 the KV cache takes a\n"
-        "quarter and long prompts are a quarter faster, at next to no loss. Calibration takes the "
-        "paper's 128 windows\n"
-        "of 2048 tokens, whose rows it keeps: 1 MiB for each channel of the model's width. "
-        "--samples 64 --seqlen 512\n"
-        "takes an eighth of the time and of that. --mode static and dynamic of a model that the "
+        "quarter and long prompts are a quarter faster, at next to no loss. Calibration takes 64 "
+        "windows of 512\n"
+        "tokens, a minute or two for a small model. The paper's 128 of 2048 (--samples 128 "
+        "--seqlen 2048) take eight\n"
+        "times as long and 1 MiB for each channel of the model's width, and made SmolLM2 no "
+        "better. --mode static and dynamic of a model that the "
         "paper has take its\n"
         "number of groups, unless --groups says another.\n"
         "Examples:\n"

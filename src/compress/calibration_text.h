@@ -15,8 +15,8 @@ namespace tender::compress {
 
 /// How much of a text calibration sees.
 struct CalibrationWindows {
-  std::size_t samples = 128;  ///< windows, at least 1
-  std::size_t seqlen = 2048;  ///< tokens of a window, at least 2
+  std::size_t samples = 64;  ///< windows, at least 1
+  std::size_t seqlen = 512;  ///< tokens of a window, at least 2
   std::uint64_t seed = 0;
 };
 
