@@ -24,4 +24,13 @@ struct Conference {
   signed char at[P][P] = {};
 };
 
+/// use(C) for the matrix of so many pairs. @return whether there is one
+template <class Use>
+inline bool with_conference(std::size_t pairs, Use use) {
+  if (pairs == 6) return use(Conference<6>()), true;
+  if (pairs == 14) return use(Conference<14>()), true;
+  if (pairs == 18) return use(Conference<18>()), true;
+  return false;
+}
+
 }  // namespace tender::kernels

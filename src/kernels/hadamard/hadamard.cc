@@ -144,19 +144,9 @@ void isa::rotate_row_scalar(const HadamardJob& job, const float* x, float* t, fl
   const std::size_t size = job.order * job.power;
   for (std::size_t at = 0; at < job.blocks * size; at += size) {
     rotate_powers(job, job.signs + at, x + at, t);
-    switch (job.pairs) {
-      case 6:
-        mix_pairs<6>(job, t, y + at);
-        break;
-      case 14:
-        mix_pairs<14>(job, t, y + at);
-        break;
-      case 18:
-        mix_pairs<18>(job, t, y + at);
-        break;
-      default:
-        mix_rows(job, job.scale, t, y + at);
-    }
+    const bool mixed = with_conference(
+        job.pairs, [&]<std::size_t P>(const Conference<P>&) { mix_pairs<P>(job, t, y + at); });
+    if (!mixed) mix_rows(job, job.scale, t, y + at);
   }
 }
 

@@ -185,19 +185,9 @@ inline void rotate_row(const HadamardJob& job, const float* x, float* t, float* 
         store(y + at + j, mul(load(t + j), set1(job.scale)));
       continue;
     }
-    switch (job.pairs) {
-      case 6:
-        mix_pairs<6>(job, t, y + at);
-        continue;
-      case 14:
-        mix_pairs<14>(job, t, y + at);
-        continue;
-      case 18:
-        mix_pairs<18>(job, t, y + at);
-        continue;
-      default:
-        break;
-    }
+    if (with_conference(job.pairs,
+                        [&]<std::size_t P>(const Conference<P>&) { mix_pairs<P>(job, t, y + at); }))
+      continue;
     std::size_t b = 0;
     for (; b + kMixed <= job.order; b += kMixed) mix_rows<kMixed>(job, b, t, y + at);
     for (; b < job.order; b += kSmallestOrder) mix_rows<kSmallestOrder>(job, b, t, y + at);
