@@ -76,6 +76,39 @@ TEST_F(ResumeTest, WhatAttentionReachesIsKeptWithItsLayer) {
   EXPECT_EQ(refused(other).code(), "RUN_OTHER");
 }
 
+// A layer that is there passes as a whole; in the next one rows stop behind the attention, unless
+// nothing there is quantized.
+TEST_F(ResumeTest, WhateverIsQuantizedOfALayerTheRowsOfTheNextAreTheSame) {
+  auto seen = request("seen", "tender", R"({"weight_bits": 4})");
+  seen.save_calibration = folder_ / "seen.calibration";
+  run(seen);
+  struct Case {
+    const char* name;
+    std::vector<std::string> keep_float;
+    bool stored = false;
+  };
+  for (const auto& [name, keep_float, stored] :
+       {Case{"attention", {"gate_up", "down_proj"}}, Case{"mlp", {"qkv", "o_proj"}},
+        Case{"second-of-each", {"qkv", "gate_up"}}, Case{"stored", {}, true}}) {
+    SCOPED_TRACE(name);
+    auto whole = request(std::string(name) + "-whole", "tender", R"({"weight_bits": 4})");
+    whole.recipe.keep_float = keep_float;
+    whole.recipe.head_bits = 4;
+    if (stored) whole.load_calibration = seen.save_calibration;
+    if (!stored) whole.recipe.attention = model::AttentionBits{8, 8};
+    auto again = whole;
+    again.output = folder_ / (std::string(name) + "-again");
+    run(whole);
+    interrupt(again);
+    run(again, 2);
+    auto expected = files_of(whole.output);
+    auto got = files_of(again.output);
+    expected.erase("tender_report.json");
+    got.erase("tender_report.json");
+    EXPECT_EQ(got, expected);
+  }
+}
+
 TEST_F(ResumeTest, AProcessThatWasKilledIsContinuedToTheSameBytes) {
   struct Case {
     const char* method;

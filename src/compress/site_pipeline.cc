@@ -144,13 +144,13 @@ class SitePipeline::Impl {
       fail(ErrorKind::io, {.code = "CANCELLED"}, "cancelled; the output was not written");
   }
 
-  /// Units of progress: a window through a layer, and a site.
+  /// Units of progress: a window through a part of a layer, and a site.
   std::size_t steps_of_layer(std::size_t windows) const {
     std::size_t sites = 0;  // of the first layer, as of each
     const auto [first, end] = spec_.sites_of(0);
     for (std::size_t s = first; s < end; ++s) sites += keeper_->wants(s) ? 1U : 0U;
     if (!in_order_) return windows + sites;
-    return windows * (sites * (ranges_ ? 2 : 1) + 1) + sites;
+    return windows * (sites * (ranges_ ? 2 : 1) + 2) + sites;  // 2: on through each part
   }
 
   void tell(const std::string& what) {
@@ -169,6 +169,7 @@ class SitePipeline::Impl {
       model_->embed(window, rows_.back().view(), pool_);
     }
     entered_.reset();
+    behind_attention_ = false;
   }
 
   void enter() {
@@ -177,25 +178,50 @@ class SitePipeline::Impl {
     entered_ = layer_;
   }
 
-  /// All windows through the layer. @param until  a site at whose rows the passes end: the rows
-  /// between the layers stay as they are
-  void pass(const std::string& what, Observer* observer, std::optional<std::size_t> until) {
+  /// All windows through a part of the layer, in place.
+  void pass(model::LayerPart part, Observer* observer) {
     enter();
+    each_window(observer, [&](Matrix& rows) {
+      model_->run(rows.view(), pool_, observer, std::nullopt, part);
+    });
+  }
+  /// All windows from where they stand to a site at whose rows the passes end; they stay there.
+  void show_rows_of(std::size_t site, Observer& observer) {
+    enter();
+    const bool behind = site >= spec_.first_mlp_site(layer_);
+    require(behind == behind_attention_, "the rows stand before the part of the site");
+    const auto part = behind ? model::LayerPart::mlp : model::LayerPart::attention;
+    each_window(&observer, [&](const Matrix& rows) {
+      Matrix copy = rows.copy();
+      model_->run(copy.view(), pool_, &observer, site, part);
+    });
+  }
+  template <class Body>
+  void each_window(Observer* observer, Body&& body) {
     for (std::size_t w = 0; w < rows_.size(); ++w) {
       check_cancelled();
       if (observer != nullptr) observer->begin_window(w);
-      if (until) {
-        Matrix copy = rows_[w].copy();
-        model_->run(copy.view(), pool_, observer, until);
-      } else {
-        model_->run(rows_[w].view(), pool_, observer);
-      }
+      body(rows_[w]);
       ++done_;
-      tell(what);
+      tell("calibrating");
     }
   }
 
-  void advance() { pass("calibrating", nullptr, std::nullopt); }
+  /// What is left of the layer for rows where they stand.
+  model::LayerPart remaining_part() const {
+    return behind_attention_ ? model::LayerPart::mlp : model::LayerPart::whole;
+  }
+  /// The rows come to stand behind the attention, whose sites do not change any more: what looks at
+  /// the MLP begins there.
+  void advance_past_attention() {
+    Observer observer(rows_.size(), attention(), [](std::size_t, const Rows&) {});
+    pass(model::LayerPart::attention, attention() == nullptr ? nullptr : &observer);
+    behind_attention_ = true;
+  }
+  void advance() {
+    pass(remaining_part(), nullptr);
+    behind_attention_ = false;
+  }
 
   /// A layer that an interrupted run has left: its sites stand in for the float ones where the rows
   /// of the next layer come out of them.
@@ -223,7 +249,7 @@ class SitePipeline::Impl {
     Observer observer(rows_.size(), attention(), [&](std::size_t site, const Rows& rows) {
       if (ranges_ && keeper_->wants(site)) quantizers.at(site)->observe(rows);
     });
-    pass("calibrating", &observer, std::nullopt);
+    pass(model::LayerPart::whole, &observer);
     each_site([&](std::size_t s) {
       if (ranges_) keeper_->keep_calibration(s, *quantizers[s]);
       finish_site(s, std::move(quantizers[s]), observer.take_sample(s));
@@ -231,29 +257,27 @@ class SitePipeline::Impl {
   }
 
   void quantize_layer_in_order() {
-    const auto [first, end] = spec_.sites_of(layer_);
-    each_site([&](std::size_t s) { quantize_in_order(s); });
-    bool behind = false;  // whether some pass went through the attention
-    for (std::size_t s = first + 1; s < end; ++s) behind = behind || keeper_->wants(s);
-    if (attention() == nullptr || behind) return;
-    Observer observer(rows_.size(), attention(), [](std::size_t, const Rows&) {});
-    pass("calibrating", &observer, end - 1);
+    each_site([&](std::size_t s) {
+      if (s >= spec_.first_mlp_site(layer_) && !behind_attention_) advance_past_attention();
+      quantize_in_order(s);
+    });
+    if (attention() != nullptr && !behind_attention_) advance_past_attention();
   }
 
   void quantize_in_order(std::size_t site) {
     auto quantizer = ready_quantizer(site);
     if (ranges_) {
-      Observer ranges(rows_.size(), attention(),
+      Observer ranges(rows_.size(), nullptr,
                       only(site, [&](const Rows& x) { quantizer->observe(x); }));
-      pass("calibrating", &ranges, site);
+      show_rows_of(site, ranges);
       keeper_->keep_calibration(site, *quantizer);
     }
     const std::vector<Matrix> weights = weights_of(site);
     quantizer->settle(views_of(weights));
-    Observer rounded(rows_.size(), attention(), only(site, [&](const Rows& x) {
+    Observer rounded(rows_.size(), nullptr, only(site, [&](const Rows& x) {
                        quantizer->observe_rounded(x, isa_, pool_);
                      }));
-    pass("calibrating", &rounded, site);
+    show_rows_of(site, rounded);
     auto packed = finish_site(site, std::move(quantizer), rounded.take_sample(site));
     model_->replace(site, std::move(packed));
   }
@@ -320,11 +344,13 @@ class SitePipeline::Impl {
   const StoredCalibration* stored_ = nullptr;
   SiteKeeper* keeper_ = nullptr;
   std::unique_ptr<model::LayerwiseModel> model_;
-  std::vector<Matrix> rows_;  ///< what enters the layer, of each window
-  bool in_order_ = false;     ///< a site sees rows of sites that are quantized already
-  bool ranges_ = false;       ///< rows are shown before a site is settled as well
+  /// Of each window, what enters the layer or stands behind its attention.
+  std::vector<Matrix> rows_;
+  bool in_order_ = false;  ///< a site sees rows of sites that are quantized already
+  bool ranges_ = false;    ///< rows are shown before a site is settled as well
   std::optional<AttentionRanges> attention_;  ///< of the layer, where it is seen or stored
   std::size_t layer_ = 0;
+  bool behind_attention_ = false;  ///< where rows_ stand
   std::optional<std::size_t> entered_;
   std::size_t done_ = 0;
   std::size_t total_ = 0;

@@ -73,8 +73,9 @@ class SiteKeeper {
 /// ranges sees, at every site, the rows of the float model. One that wants the second moment goes
 /// in order: the rows of a site come out of sites that are quantized already, once for the ranges
 /// and once, rounded, for the moment, so that each site makes up for the errors before it (Frantar
-/// et al. 2022, GPTQ). The rows of the head are those that come out of the last layer then: of the
-/// float model, or in order of the quantized one.
+/// et al. 2022, GPTQ). Once the sites of the attention are quantized the rows move behind it, and
+/// passes that look at the MLP begin there. The rows of the head are those that come out of the
+/// last layer then: of the float model, or in order of the quantized one.
 class SitePipeline {
  public:
   /// All arguments outlive it. @param options  of the method, as JSON

@@ -91,6 +91,29 @@ TEST_P(Layerwise, APassEndsWhereItIsToldTo) {
   }
 }
 
+TEST_P(Layerwise, ItsTwoPartsAreTheWholeLayerBitForBit) {
+  Loaded loaded(GetParam());
+  ThreadPool pool(2);
+  const auto ids = tokens_of(loaded.spec);
+  Matrix whole(ids.size(), loaded.spec.info.width);
+  loaded.layerwise->embed(ids, whole.view(), pool);
+  Matrix parts = whole.copy();
+  for (std::size_t n = 0; n < loaded.spec.info.layers; ++n) {
+    loaded.layerwise->enter(n);
+    Recorder of_whole, of_parts, of_mlp;
+    loaded.layerwise->run(whole.view(), pool, &of_whole);
+    loaded.layerwise->run(parts.view(), pool, &of_parts, std::nullopt, LayerPart::attention);
+    EXPECT_EQ(of_parts.seen.size(), loaded.spec.first_mlp_site(n) - loaded.spec.sites_of(n).first);
+    Matrix looked_at = parts.copy();
+    const std::size_t last = loaded.spec.sites_of(n).end - 1;
+    loaded.layerwise->run(looked_at.view(), pool, &of_mlp, last, LayerPart::mlp);
+    ASSERT_EQ(of_mlp.seen.size(), of_whole.seen.size() - of_parts.seen.size());
+    EXPECT_TRUE(same_bits(of_mlp.seen.back().second, of_whole.seen.back().second));
+    loaded.layerwise->run(parts.view(), pool, nullptr, std::nullopt, LayerPart::mlp);
+    EXPECT_TRUE(same_bits(parts, whole)) << "layer " << n;
+  }
+}
+
 TEST_P(Layerwise, ASiteThatIsReplacedIsTheOneThatRuns) {
   Loaded loaded(GetParam());
   ThreadPool pool(1);

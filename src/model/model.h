@@ -90,6 +90,9 @@ struct ModelSpec {
     const std::size_t each = sites.size() / info.layers;
     return {layer * each, (layer + 1) * each};
   }
+  /// Where the MLP of a layer begins: behind q, k, v and the output of the attention, in every
+  /// architecture.
+  std::size_t first_mlp_site(std::size_t layer) const { return sites_of(layer).first + 2; }
 };
 
 /// Reads the configuration of a checkpoint. @throws Error unsupported (ARCH_UNSUPPORTED),
@@ -208,6 +211,9 @@ struct AttentionRows {
   MatrixView<const float> v;  ///< of the same shape
 };
 
+/// What a sequence is taken through of a layer. Between the two stands the residual stream.
+enum class LayerPart : std::uint8_t { whole, attention, mlp };
+
 /// Sees the rows that enter each site, one sequence at a time, in order of evaluation.
 class SiteObserver {
  public:
@@ -291,11 +297,12 @@ class LayerwiseModel {
   /// @throws Error invalid_input (TOKEN_ID, CONTEXT)
   virtual void embed(std::span<const TokenId> tokens, MatrixView<float> rows,
                      ThreadPool& pool) const = 0;
-  /// Takes a whole sequence through the layer that was entered, in place.
-  /// @param until  ends the pass when the observer has seen the rows of this site; `rows` are
-  /// spoilt
+  /// Takes a whole sequence through the layer that was entered, or a part of it, in place.
+  /// @param until  ends the pass when the observer has seen the rows of this site, which is one of
+  /// the part; `rows` are spoilt
   virtual void run(MatrixView<float> rows, ThreadPool& pool, SiteObserver* observer = nullptr,
-                   std::optional<std::size_t> until = std::nullopt) const = 0;
+                   std::optional<std::size_t> until = std::nullopt,
+                   LayerPart part = LayerPart::whole) const = 0;
   /// A site of the layer that was entered.
   virtual const quant::PackedSite& site(std::size_t index) const = 0;
   /// The head, if it is quantized; else null.

@@ -214,11 +214,16 @@ void Decoder::embed(std::span<const TokenId> tokens, MatrixView<float> rows,
 }
 
 void Decoder::run(MatrixView<float> rows, ThreadPool& pool, SiteObserver* observer,
-                  std::optional<std::size_t> until) const {
+                  std::optional<std::size_t> until, LayerPart part) const {
+  const auto [begin, end] = spec_.sites_of(entered_);
+  const std::size_t middle = spec_.first_mlp_site(entered_);
+  require(!until || (*until >= (part == LayerPart::mlp ? middle : begin) &&
+                     *until < (part == LayerPart::attention ? middle : end)),
+          "a pass ends at a site of its part of the layer");
   const auto own = make_sequence(entered_, 1, rows.rows());
   const std::vector<std::int32_t> positions = first_positions(rows.rows());
   const Segment segment{own.get(), 0, rows.rows()};
-  run(entered_, entered_ + 1, {{}, positions, {&segment, 1}, pool, observer, until}, rows);
+  run(entered_, entered_ + 1, {{}, positions, {&segment, 1}, pool, observer, until, part}, rows);
 }
 
 std::size_t Decoder::resident_bytes() const {

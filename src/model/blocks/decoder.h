@@ -53,6 +53,7 @@ struct Step {
   ThreadPool& pool;
   SiteObserver* observer;                           ///< may be null
   std::optional<std::size_t> until = std::nullopt;  ///< a site after whose rows the pass ends
+  LayerPart part = LayerPart::whole;                ///< of each layer
 };
 
 /// A decoder-only transformer: embedding, equal layers, final norm, head. An architecture fills in
@@ -80,7 +81,7 @@ class Decoder : public Model, public LayerwiseModel {
   void embed(std::span<const TokenId> tokens, MatrixView<float> rows,
              ThreadPool& pool) const override;
   void run(MatrixView<float> rows, ThreadPool& pool, SiteObserver* observer,
-           std::optional<std::size_t> until) const override;
+           std::optional<std::size_t> until, LayerPart part) const override;
 
  protected:
   /// @param embedding  name of the tensor that is the token embedding

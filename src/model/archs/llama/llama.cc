@@ -59,9 +59,14 @@ class Llama : public Decoder {
   void run(std::size_t first, std::size_t end, const Step& step,
            MatrixView<float> x) const override {
     Workspace work = workspace(x.rows());
-    rope_.turn(step.positions, work.angles, step.pool);
-    for (std::size_t n = first; n < end; ++n)
-      if (!attention(layers_[n], x, step, work) || !mlp(layers_[n], x, step, work)) return;
+    if (step.part != LayerPart::mlp) rope_.turn(step.positions, work.angles, step.pool);
+    for (std::size_t n = first; n < end; ++n) {
+      if (step.part != LayerPart::mlp && !attention(layers_[n], x, step, work)) return;
+      if (step.part == LayerPart::attention)
+        add(work.delta.view(), x, step);
+      else if (!mlp(layers_[n], x, step, work))
+        return;
+    }
   }
 
   bool attention(const Layer& layer, MatrixView<float> x, const Step& step, Workspace& w) const {
@@ -75,12 +80,13 @@ class Llama : public Decoder {
     return project(layer.output, w.attended.view(), {w.delta.view()}, step);
   }
 
-  /// x += what the attention gave, then down(silu(gate(x)) * up(x)): SwiGLU (Shazeer 2020, arXiv
-  /// 2002.05202).
+  /// x += what the attention gave, where it ran, then down(silu(gate(x)) * up(x)): SwiGLU (Shazeer
+  /// 2020, arXiv 2002.05202).
   bool mlp(const Layer& layer, MatrixView<float> x, const Step& step, Workspace& w) const {
     const kernels::RowKernel& rows = *kernels().rows;
+    const bool attended = step.part == LayerPart::whole;
     const auto normed = [&](std::size_t m, std::span<float> row) {
-      rows.add(x.row(m).data(), w.delta.row(m).data(), x.row(m).data(), x.cols());
+      if (attended) rows.add(x.row(m).data(), w.delta.row(m).data(), x.row(m).data(), x.cols());
       rms_norm(x.row(m), layer.mlp_norm, row);
     };
     if (!project(layer.gate_up, w.normed.view(), normed, {w.gate.view(), w.up.view()}, step))

@@ -75,8 +75,10 @@ class Opt : public Decoder {
   void run(std::size_t first, std::size_t end, const Step& step,
            MatrixView<float> x) const override {
     Workspace work = workspace(x.rows());
-    for (std::size_t n = first; n < end; ++n)
-      if (!attention(layers_[n], x, step, work) || !mlp(layers_[n], x, step, work)) return;
+    for (std::size_t n = first; n < end; ++n) {
+      if (step.part != LayerPart::mlp && !attention(layers_[n], x, step, work)) return;
+      if (step.part != LayerPart::attention && !mlp(layers_[n], x, step, work)) return;
+    }
   }
 
   /// x = project_in(token embedding) + position embedding.
