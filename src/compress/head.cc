@@ -25,6 +25,7 @@ Json options_of(int bits, bool sees_rows) {
           {"weight_search", sees_rows ? "gptq" : "rtn"},
           {"weight_scale", four ? "mse" : "max"},
           {"sweep_order", "natural"},
+          {"first_row_share", 0},  // its rows feed no attention
           {"multiplier_group", four ? 32 : 0}};
 }
 

@@ -31,7 +31,8 @@ Variant tender_at(int weights, int activations, std::string group, std::string n
                   {"multiplier_group", 0},
                   {"rotation", "none"},
                   {"weight_search", "rtn"},
-                  {"weight_scale", "max"}});
+                  {"weight_scale", "max"},
+                  {"first_row_share", 0}});
   options.update(Json::parse("{" + more + "}"));
   return {std::move(group), std::move(name), "tender", options.dump(), "", x};
 }
@@ -148,6 +149,8 @@ void add_w4a4(std::vector<Variant>& rows) {
   rows.push_back(blocks(w4a4, "Q4_0's grid, blocks of 32 on both sides", "q4_0", both));
   rows.push_back(blocks(w4a4, "Q4_0's grid, GPTQ, blocks of 32 on both sides", "q4_0",
                         both + R"(, "weight_search": "gptq")"));
+  rows.push_back(blocks(w4a4, "Q4_0's grid, GPTQ, first row 0.05, blocks of 32 on both sides",
+                        "q4_0", both + R"(, "weight_search": "gptq", "first_row_share": 0.05)"));
   paper("static (the paper)", R"("mode": "static")");
   paper("static, rounded down", R"("mode": "static", "rounding": "down")");
   paper("static, rounding by site", R"("mode": "static", "rounding": "choose")");
@@ -207,10 +210,14 @@ Experiment ablation() {
   rows.push_back(blocks(w4, "Q4_0's grid, rows in blocks of 32", "q4_0", eight));
   rows.push_back(blocks(w4, "Q4_0's grid, GPTQ, rows in blocks of 32", "q4_0",
                         eight + R"(, "weight_search": "gptq")"));
+  rows.push_back(blocks(w4, "Q4_0's grid, GPTQ, first row 0.05, rows in blocks of 32", "q4_0",
+                        eight + R"(, "weight_search": "gptq", "first_row_share": 0.05)"));
   rows.push_back(tender_at(4, 8, w4, "static (the paper)", R"("mode": "static")"));
   rows.push_back(tender_at(4, 8, w4, "auto", mode));
   rows.push_back(tender_at(4, 8, w4, "multipliers", fmt::format("{}, {}", mode, multipliers)));
   rows.push_back(tender_at(4, 8, w4, "GPTQ", fmt::format("{}, {}", mode, gptq)));
+  rows.push_back(tender_at(4, 8, w4, "GPTQ, first row 0.05",
+                           fmt::format("{}, {}, {}", mode, gptq, R"("first_row_share": 0.05)")));
   rows.push_back(tender_at(4, 8, w4, "rotation", fmt::format("{}, {}", mode, rotation)));
   rows.push_back(
       tender_at(4, 8, w4, "multipliers, GPTQ", fmt::format("{}, {}, {}", mode, multipliers, gptq)));
@@ -218,7 +225,9 @@ Experiment ablation() {
                            fmt::format("{}, {}, {}", mode, multipliers, rotation)));
   rows.push_back(tender_at(4, 8, w4, "multipliers, GPTQ, rotation",
                            fmt::format("{}, {}, {}, {}", mode, multipliers, gptq, rotation)));
-  rows.push_back(recommended(4, 8, w4, "all (recommended): with MSE scales as the sweep goes"));
+  rows.push_back({w4, "all, first row as any other: with MSE scales as the sweep goes", "tender",
+                  fmt::format(R"({{{}, "first_row_share": 0}})", bits(4, 8)), ""});
+  rows.push_back(recommended(4, 8, w4, "all (recommended), first row 0.05"));
   const std::string w4a16 = "W4, activations not rounded";
   for (const char* method : {"rtn", "gptq"})
     rows.push_back({w4a16, fmt::format("{}, groups of 32", method), method,

@@ -19,6 +19,7 @@ struct MethodTraits {
   InputRounding inputs = InputRounding::none;  ///< the most that a site may have
   bool wants_inputs = false;                   ///< calibration must show it activations
   bool wants_moment = false;   ///< quantize() is given the second moment of the rounded rows
+  double first_row_share = 0;  ///< of a sequence in that moment, see weigh_first_row()
   bool idempotent = false;     ///< quantizing dequantized weights changes nothing
   double weight_bits = 0;      ///< nominal, for tables
   double activation_bits = 0;  ///< nominal; 32 where rows stay float32

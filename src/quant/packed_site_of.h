@@ -216,6 +216,7 @@ class SiteQuantizerOf final : public SiteQuantizer {
           {rows.values.rows_from(begin, end - begin), rows.positions.subspan(begin, end - begin)},
           rounded.view().rows_from(begin, end - begin));
     });
+    weigh_first_row(method_.traits().first_row_share, rows.positions, rounded.view());
     moment_->add(rounded.view(), pool);
   }
 

@@ -40,7 +40,8 @@ class SiteQuantizer {
   /// @throws Error invalid_input (Q_NONFINITE; Q_CALIBRATION where it wants rows and saw none),
   ///               invalid_argument (Q_SHAPE)
   virtual void settle(std::span<const MatrixView<const float>> weights) = 0;
-  /// After settle(): shows it the sequences once more, for the second moment of the rounded rows.
+  /// After settle(): shows it the sequences once more, each whole and in order, for the second
+  /// moment of the rounded rows.
   virtual void observe_rounded(const Rows& rows, Isa isa, ThreadPool& pool) = 0;
   /// Makes the site, once; settles it first where that has not been done.
   /// @param weights  those of settle(). @throws Error as settle()

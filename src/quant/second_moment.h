@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "base/cpu.h"
@@ -42,5 +44,13 @@ class SecondMoment {
   MatrixOf<double> sum_;
   mutable std::optional<std::pair<CompensationOptions, Compensation>> compensation_;
 };
+
+/// Makes the first row of a sequence count as `share` of all its rows in a second moment, whatever
+/// the length of the sequence: the row is multiplied by the root of share / (1 - share) times the
+/// number of the others, where that is more than 1. Scaling rows by their importance is RSQ's (Sung
+/// et al. 2025, arXiv 2503.01820); the first token is the one that most others attend to.
+/// @param share  in [0, 1); 0 changes nothing
+/// @param rows   of one sequence, in order  @param positions  [rows]
+void weigh_first_row(double share, std::span<const std::int32_t> positions, MatrixView<float> rows);
 
 }  // namespace tender::quant

@@ -106,6 +106,7 @@ MethodTraits Gguf::traits() const {
   return {.inputs = rounds ? InputRounding::by_row : InputRounding::none,
           .wants_inputs = false,
           .wants_moment = options_.weight_search == WeightSearch::gptq,
+          .first_row_share = options_.first_row_share,
           .idempotent = has_own_scales(type_of(options_.weight_type)) &&
                         options_.weight_search == WeightSearch::rtn &&
                         options_.weight_scale == WeightScale::max,

@@ -5,6 +5,7 @@ namespace tender::quant {
 MethodTraits Gptq::traits() const {
   MethodTraits traits = Rtn::traits();
   traits.wants_moment = true;
+  traits.first_row_share = options_.first_row_share;
   traits.idempotent = false;  // what was rounded away is not in the dequantized weights
   return traits;
 }

@@ -8,6 +8,7 @@ namespace tender::quant {
 
 struct GptqOptions : RtnOptions {
   int damping = 10;
+  double first_row_share = 0;
   SweepOrder sweep_order = SweepOrder::largest_first;
 
   GptqOptions() {
@@ -19,6 +20,9 @@ struct GptqOptions : RtnOptions {
     RtnOptions::fields(self, visit);
     visit.integer("damping", self.damping, 1, 1000,
                   "thousandths of the mean second moment added to each channel's");
+    visit.real("first_row_share", self.first_row_share, 0, kMostFirstRowShare,
+               "what the first token of a window counts for in the second moment, as a share of "
+               "its tokens; 0: as any other");
     visit.choice("sweep_order", self.sweep_order, kSweepOrders,
                  "input channels as stored, scales of groups chosen on the way; or by descending "
                  "second moment, after all scales");

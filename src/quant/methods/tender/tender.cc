@@ -81,6 +81,7 @@ MethodTraits Tender::traits() const {
       .inputs = rounding_in(options_.mode, static_cast<std::size_t>(options_.chunk_rows)),
       .wants_inputs = options_.mode != TenderMode::one_row && options_.mode != TenderMode::dynamic,
       .wants_moment = compensated,
+      .first_row_share = options_.weights.first_row_share,
       .idempotent = false,  // the compensation is of the weights as they came
       .weight_bits = static_cast<double>(options_.weight_bits),
       .activation_bits = static_cast<double>(options_.activation_bits),
