@@ -13,6 +13,8 @@
 namespace tender::compress {
 namespace {
 
+constexpr std::size_t kShortest = 2;  // tokens of a window
+
 constexpr std::string_view kWhiteSpace = " \t\r\n\v\f";
 
 /// The field `text` of one line; nothing, and why, if the line has none.
@@ -116,12 +118,17 @@ std::vector<std::size_t> draw(std::size_t available, std::size_t samples, std::u
 
 }  // namespace
 
+CalibrationWindows fitted(CalibrationWindows asked, std::size_t context) {
+  asked.seqlen = std::min(asked.seqlen, std::max(kShortest, context));
+  return asked;
+}
+
 void validate(const CalibrationWindows& asked) {
   constexpr std::size_t kMost = std::size_t{1} << 24U;
   if (asked.samples < 1 || asked.samples > kMost)
     fail(ErrorKind::invalid_argument, {.code = "SAMPLES", .item = "samples"},
          "samples = {}: expected 1 to {}", asked.samples, kMost);
-  if (asked.seqlen < 2 || asked.seqlen > kMost)
+  if (asked.seqlen < kShortest || asked.seqlen > kMost)
     fail(ErrorKind::invalid_argument, {.code = "SEQLEN", .item = "seqlen"},
          "seqlen = {}: expected 2 to {}", asked.seqlen, kMost);
 }

@@ -15,10 +15,13 @@ namespace tender::compress {
 
 /// How much of a text calibration sees.
 struct CalibrationWindows {
-  std::size_t samples = 64;  ///< windows, at least 1
-  std::size_t seqlen = 512;  ///< tokens of a window, at least 2
+  std::size_t samples = 128;  ///< windows, at least 1
+  std::size_t seqlen = 2048;  ///< tokens of a window, at least 2
   std::uint64_t seed = 0;
 };
+
+/// Not longer than what a model was made for. @param context  that many tokens
+CalibrationWindows fitted(CalibrationWindows asked, std::size_t context);
 
 /// Windows of a token stream, as calibration shows them to the model, each a sequence of its own.
 ///

@@ -232,11 +232,7 @@ class Run : public SiteKeeper {
   }
 
   CalibrationWindows windows() const {
-    CalibrationWindows asked = request_.windows;
-    constexpr std::size_t kShortest = 2;
-    if (request_.fit_windows)
-      asked.seqlen = std::min(asked.seqlen, std::max(kShortest, spec_.info.context));
-    return asked;
+    return request_.fit_windows ? fitted(request_.windows, spec_.info.context) : request_.windows;
   }
 
   void describe_source() {

@@ -276,9 +276,9 @@ TEST_F(QuantizeTest, WithoutATokenizerAMethodThatNeedsNoTextStillWorks) {
 
 TEST_F(QuantizeTest, WindowsFitTheModelWhereNobodySaysHowLongTheyAre) {
   QuantizeRequest asked = request("fitted");
-  EXPECT_EQ(CalibrationWindows().samples, 64U);
-  EXPECT_EQ(CalibrationWindows().seqlen, 512U);
-  asked.windows.seqlen = 2048;
+  EXPECT_EQ(CalibrationWindows().samples, 128U);
+  EXPECT_EQ(CalibrationWindows().seqlen, 2048U);
+  asked.windows.seqlen = CalibrationWindows().seqlen;
   asked.fit_windows = true;
   run(asked);
   const std::size_t context = model::read_spec(*io::open_checkpoint(model())).info.context;
