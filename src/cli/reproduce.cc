@@ -41,12 +41,15 @@ class Reproduce : public Command {
         ->required();
     app.add_option("--samples", request_.windows.samples, "Windows of the calibration text")
         ->capture_default_str();
-    app.add_option("--calibration-seqlen", request_.windows.seqlen, "Tokens of such a window")
-        ->capture_default_str();
+    app.add_option("--calibration-seqlen", calibration_seqlen_,
+                   "Tokens of such a window (default: 2048, or what the model was made for where "
+                   "that is less)");
     app.add_option("--seed", request_.windows.seed, "Decides which windows")->capture_default_str();
     app.add_option("--protocol", request_.protocol, "Of the perplexity: gptq or llama.cpp")
         ->capture_default_str();
-    app.add_option("--seqlen", request_.seqlen, "Tokens of a window (default: the experiment's)");
+    app.add_option("--seqlen", request_.seqlen,
+                   "Tokens of a window (default: the experiment's, or what the model was made for "
+                   "where that is less)");
     app.add_option("--limit", request_.limit, "Evaluate only so many windows of each text");
     memory_.declare(app);
     app.add_option("--work", work_,
@@ -72,6 +75,8 @@ class Reproduce : public Command {
     }
     request_.models.assign(models_.begin(), models_.end());
     request_.calibration = calibration_;
+    request_.windows.seqlen = calibration_seqlen_.value_or(request_.windows.seqlen);
+    request_.fit_windows = !calibration_seqlen_;
     request_.work = work_;
     request_.memory = memory_.bytes();
     request_.tool_version = kToolVersion;
@@ -115,6 +120,7 @@ class Reproduce : public Command {
   std::vector<std::string> models_;
   std::vector<std::string> texts_;
   std::string calibration_;
+  std::optional<std::size_t> calibration_seqlen_;
   std::string work_ = "reproduce-work";
   std::optional<std::string> plot_;
   std::optional<std::string> markdown_;

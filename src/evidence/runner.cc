@@ -60,6 +60,8 @@ class ModelRun {
         checkpoint_(io::open_checkpoint(path)),
         tokenizer_(text::open_tokenizer(*checkpoint_)),
         info_(model::read_spec(*checkpoint_).info),
+        windows_(request.fit_windows ? compress::fitted(request.windows, info_.context)
+                                     : request.windows),
         sites_(model::read_spec(*checkpoint_).sites),
         model_hash_(hash_of_files(*checkpoint_)),
         calibration_hash_(sha256_of_file(request.calibration)) {
@@ -72,9 +74,31 @@ class ModelRun {
         missing.insert(variant.method);
   }
 
+  /// Lengths of the windows that are evaluated, a table for each: nothing longer than what the
+  /// model was made for, unless the request asks for it.
+  std::vector<std::size_t> lengths() const {
+    if (request_.seqlen) return {*request_.seqlen};
+    std::vector<std::size_t> lengths;
+    for (const std::size_t asked : request_.experiment->seqlens) {
+      const std::size_t length = std::min(asked, std::max<std::size_t>(2, info_.context));
+      if (std::ranges::find(lengths, length) == lengths.end()) lengths.push_back(length);
+    }
+    return lengths;
+  }
+
+  void note_cut(std::string_view what, std::size_t asked) const {
+    if (asked > info_.context)
+      progress_.note(fmt::format("{} was made for {} tokens: {} of {} are cut to that",
+                                 compress::source_name(*checkpoint_), info_.context, what, asked));
+  }
+
   /// Reads and cuts all texts, so that what is wrong with one is told before hours of work.
-  void check_texts(std::size_t seqlen) const {
-    for (const NamedText& text : request_.texts) plan_of(text, seqlen);
+  void check_texts() const {
+    const std::size_t longest = std::ranges::max(request_.experiment->seqlens);
+    if (!request_.seqlen) note_cut("windows", longest);
+    if (request_.fit_windows) note_cut("calibration windows", request_.windows.seqlen);
+    for (const std::size_t seqlen : lengths())
+      for (const NamedText& text : request_.texts) plan_of(text, seqlen);
   }
 
   void quantize_all() {
@@ -89,7 +113,7 @@ class ModelRun {
                         .attention = recipe.variant->attention};
       request.recipe.keep_float = kept_float(*recipe.variant);
       request.calibration = request_.calibration;
-      request.windows = request_.windows;
+      request.windows = windows_;
       request.tool_version = request_.tool_version;
       compress::quantize(*checkpoint_, request, isa_, pool_, progress_);
     }
@@ -100,6 +124,7 @@ class ModelRun {
                          {"architecture", info_.architecture},
                          {"parameters", info_.parameters},
                          {"seqlen", seqlen},
+                         {"calibration_seqlen", windows_.seqlen},
                          {"base", OrderedJson::object()},
                          {"rows", OrderedJson::array()}};
     for (const Recipe& recipe : recipes_)
@@ -151,8 +176,7 @@ class ModelRun {
         sha256_hex(request_.tool_version + signatures_.at(variant.method) + model_hash_ +
                    variant.method + resolved + to_text(attention_json(variant.attention)) +
                    quant::listed(kept_float(variant)) + calibration_hash_ +
-                   fmt::format(" {} {} {}", request_.windows.samples, request_.windows.seqlen,
-                               request_.windows.seed))
+                   fmt::format(" {} {} {}", windows_.samples, windows_.seqlen, windows_.seed))
             .substr(0, 16);
     return Recipe{&variant, resolved, request_.work / "models" / name};
   }
@@ -292,6 +316,7 @@ class ModelRun {
   std::unique_ptr<io::Checkpoint> checkpoint_;
   std::unique_ptr<text::Tokenizer> tokenizer_;
   model::ModelInfo info_;
+  compress::CalibrationWindows windows_;
   std::vector<model::SiteSpec> sites_;
   std::string model_hash_;
   std::string calibration_hash_;
@@ -348,17 +373,16 @@ OrderedJson reproduce(const ReproduceRequest& request, Isa isa, ThreadPool& pool
                           {"limit", request.limit ? OrderedJson(*request.limit) : OrderedJson()},
                           {"tables", OrderedJson::array()}};
   std::set<std::string> missing;
-  std::vector<std::size_t> seqlens = request.experiment->seqlens;
-  if (request.seqlen) seqlens = {*request.seqlen};
   std::vector<std::unique_ptr<ModelRun>> runs;
   for (const fs::path& path : request.models) {
     runs.push_back(std::make_unique<ModelRun>(request, path, isa, pool, progress, missing));
-    for (const std::size_t seqlen : seqlens) runs.back()->check_texts(seqlen);
+    runs.back()->check_texts();
   }
   make_directories(request.work);
   for (const auto& run : runs) {
     run->quantize_all();
-    for (const std::size_t seqlen : seqlens) document["tables"].push_back(run->table(seqlen));
+    for (const std::size_t seqlen : run->lengths())
+      document["tables"].push_back(run->table(seqlen));
   }
   document["missing"] = missing;
   return document;

@@ -27,9 +27,11 @@ struct ReproduceRequest {
   std::vector<std::filesystem::path> models;
   std::vector<NamedText> texts;
   std::filesystem::path calibration;
-  compress::CalibrationWindows windows{128, 2048, 0};
-  std::optional<std::size_t> limit;   ///< most windows of each text
-  std::optional<std::size_t> seqlen;  ///< in place of the experiment's
+  compress::CalibrationWindows windows;
+  bool fit_windows = false;          ///< not longer than what the model was made for
+  std::optional<std::size_t> limit;  ///< most windows of each text
+  std::optional<std::size_t>
+      seqlen;  ///< in place of the experiment's, which are cut to the model's
   std::string protocol = "gptq";
   std::filesystem::path work;  ///< quantized models and results, kept for the next run
   std::uint64_t memory = std::uint64_t{4} << 30U;  ///< that evaluated models may take, bytes
@@ -44,10 +46,10 @@ struct ReproduceRequest {
 /// that this build lacks are named in `missing`.
 ///
 /// @return {"experiment", "protocol", "calibration", "limit", "tables": [{"model", "seqlen",
-/// "base": {text: …}, "rows": [{"group", "name", "method", "options", "remark", "bits_per_weight",
-/// "bits_per_activation", "texts": {text: {…Agreement, "counts", "published"}}}]}], "missing"}. A
-/// model that gives no numbers has {"failed": code} for that text. Counts are those of sites with
-/// calibrated ranges, by kind of site (eval::counts_of()).
+/// "calibration_seqlen", "base": {text: …}, "rows": [{"group", "name", "method", "options",
+/// "remark", "bits_per_weight", "bits_per_activation", "texts": {text: {…Agreement, "counts",
+/// "published"}}}]}], "missing"}. A model that gives no numbers has {"failed": code} for that text.
+/// Counts are those of sites with calibrated ranges, by kind of site (eval::counts_of()).
 /// @throws Error of quantize() and run_comparison(); CANCELLED
 OrderedJson reproduce(const ReproduceRequest& request, Isa isa, ThreadPool& pool,
                       Progress& progress);

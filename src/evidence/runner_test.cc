@@ -13,6 +13,8 @@
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "evidence/presentation.h"
+#include "io/checkpoint.h"
+#include "model/model.h"
 #include "quant/registry.h"
 #include "tests/support/kill_process.h"
 #include "tests/support/test_support.h"
@@ -117,6 +119,29 @@ TEST_F(ReproduceTest, EveryRowHasItsBitsAndItsPairedExcessBesideTheBase) {
   const std::string markdown = tables_markdown(document);
   EXPECT_NE(markdown.find("| INT8 | RTN |"), std::string::npos) << markdown;
   EXPECT_EQ(std::ranges::count(markdown, '\n'), 9) << "title, head, rule, base, two rows, missing";
+}
+
+TEST_F(ReproduceTest, WindowsAreCutToWhatTheModelWasMadeForUnlessTheirLengthIsGiven) {
+  const std::size_t context = model::read_spec(*io::open_checkpoint(folder_ / "tiny")).info.context;
+  experiment_.seqlens = {4 * context, 2 * context, 32};
+  request_.windows.seqlen = 2 * context;
+  request_.fit_windows = true;
+  request_.limit = 1;
+  const OrderedJson document = run();
+  ASSERT_EQ(document.at("tables").size(), 2U) << "one for what is too long, one as asked";
+  EXPECT_EQ(document.at("tables")[0].at("seqlen"), context);
+  EXPECT_EQ(document.at("tables")[1].at("seqlen"), 32);
+  EXPECT_NE(watch_.notes.find(fmt::format("was made for {} tokens", context)), std::string::npos)
+      << watch_.notes;
+  EXPECT_EQ(document.at("tables")[0].at("calibration_seqlen"), context);
+  const std::size_t models = made().size();
+  request_.windows.seqlen = context;
+  request_.fit_windows = false;
+  run();
+  EXPECT_EQ(made().size(), models) << "what is cut to the context is what asked for it";
+  request_.seqlen = 16;
+  EXPECT_EQ(run().at("tables")[0].at("seqlen"), 16);
+  EXPECT_EQ(watch_.notes.find("was made for"), std::string::npos) << watch_.notes;
 }
 
 TEST_F(ReproduceTest, TenderCheck15NoCellOfThePaperStandsBesideAModelThatIsNotItsOwn) {
