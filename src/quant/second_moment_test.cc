@@ -135,11 +135,12 @@ TEST(FirstRow, ErrsLessWithEveryMethodThatLetsItCountForMore) {
   }
 }
 
-TEST(FirstRow, CountsForMoreByDefaultInTenderAtFourBitsAlone) {
+TEST(FirstRow, CountsForMoreByDefaultInTenderAtW4A8Alone) {
   const auto share = [](std::string_view name, const Json& options) {
     return method(name).traits(options).first_row_share;
   };
   EXPECT_EQ(share("tender", {{"weight_bits", 4}}), kFirstRowShare);
+  EXPECT_EQ(share("tender", {{"weight_bits", 4}, {"activation_bits", 5}}), 0);
   EXPECT_EQ(share("tender", Json::object()), 0);
   EXPECT_EQ(share("gptq", Json::object()), 0);
   EXPECT_EQ(share("gguf", {{"weight_type", "q4_0"}, {"weight_search", "gptq"}}), 0);

@@ -26,7 +26,8 @@ enum class WeightScale : std::uint8_t {
 };
 inline constexpr std::array<std::string_view, 2> kWeightScales = {"max", "mse"};
 
-/// What pays with 4-bit weights (docs/adr/0012-first-token.md); at 0.8 it is too much already.
+/// What pays with 4-bit weights where rows have 8 bits (docs/adr/0012-first-token.md); 0.8 is too
+/// much already.
 inline constexpr double kFirstRowShare = 0.05;
 inline constexpr double kMostFirstRowShare = 0.9;
 
@@ -50,7 +51,7 @@ struct WeightSearchOptions {
                   "with gptq: thousandths of the mean second moment added to each channel's");
     visit.real("first_row_share", self.first_row_share, 0, kMostFirstRowShare,
                "with gptq: what the first token of a window counts for in the second moment, as a "
-               "share of its tokens; 0: as any other. tender at 4 bits: 0.05 by default");
+               "share of its tokens; 0: as any other. tender at W4A8: 0.05 by default");
     visit.choice(
         "sweep_order", self.sweep_order, kSweepOrders,
         "with gptq: input channels as stored, scales or multipliers of groups chosen on the "

@@ -134,7 +134,7 @@ inline void TenderOptions::recommend_for_bits() {
   multiplier_group = 64;
   weights.weight_search = WeightSearch::gptq;
   weights.weight_scale = WeightScale::mse;
-  weights.first_row_share = kFirstRowShare;
+  if (activation_bits == 8) weights.first_row_share = kFirstRowShare;
   weights.sweep_order = SweepOrder::natural;
 }
 
