@@ -43,6 +43,13 @@ inline std::map<std::string, std::string> files_of(const fs::path& directory) {
   return files;
 }
 
+/// All files but the report, which tells how long it took.
+inline std::map<std::string, std::string> model_of(const fs::path& directory) {
+  auto files = files_of(directory);
+  files.erase("tender_report.json");
+  return files;
+}
+
 class QuantizeTest : public ::testing::Test {
  protected:
   QuantizeTest() {

@@ -30,8 +30,8 @@ struct ReproduceRequest {
   compress::CalibrationWindows windows;
   bool fit_windows = false;          ///< not longer than what the model was made for
   std::optional<std::size_t> limit;  ///< most windows of each text
-  std::optional<std::size_t>
-      seqlen;  ///< in place of the experiment's, which are cut to the model's
+  /// In place of the experiment's, which are cut to what each model was made for.
+  std::optional<std::size_t> seqlen;
   std::string protocol = "gptq";
   std::filesystem::path work;  ///< quantized models and results, kept for the next run
   std::uint64_t memory = std::uint64_t{4} << 30U;  ///< that evaluated models may take, bytes

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 
 #include "base/rng.h"
 #include "model/test_support.h"
@@ -17,6 +18,13 @@ struct Loaded {
         spec(read_spec(*checkpoint)),
         weights(*checkpoint, spec),
         layerwise(load_layerwise(*checkpoint, spec, weights, host_isa(), silent)) {}
+
+  /// The rows that enter the first layer.
+  Matrix embedded(std::span<const TokenId> ids, ThreadPool& pool) const {
+    Matrix rows(ids.size(), spec.info.width);
+    layerwise->embed(ids, rows.view(), pool);
+    return rows;
+  }
 
   std::unique_ptr<io::Checkpoint> checkpoint;
   ModelSpec spec;
@@ -50,8 +58,7 @@ TEST_P(Layerwise, GivesTheLogitsAndTheRowsOfTheWholeModelBitForBit) {
   ThreadPool pool(2);
   const auto ids = tokens_of(loaded.spec);
   Recorder one_by_one, whole;
-  Matrix rows(ids.size(), loaded.spec.info.width);
-  loaded.layerwise->embed(ids, rows.view(), pool);
+  Matrix rows = loaded.embedded(ids, pool);
   for (std::size_t n = 0; n < loaded.spec.info.layers; ++n) {
     loaded.layerwise->enter(n);
     loaded.layerwise->run(rows.view(), pool, &one_by_one);
@@ -78,8 +85,7 @@ TEST_P(Layerwise, APassEndsWhereItIsToldTo) {
   Loaded loaded(GetParam());
   ThreadPool pool(1);
   const auto ids = tokens_of(loaded.spec);
-  Matrix embedded(ids.size(), loaded.spec.info.width);
-  loaded.layerwise->embed(ids, embedded.view(), pool);
+  const Matrix embedded = loaded.embedded(ids, pool);
   loaded.layerwise->enter(0);
   const auto [first, end] = loaded.spec.sites_of(0);
   for (std::size_t last = first; last < end; ++last) {
@@ -95,8 +101,7 @@ TEST_P(Layerwise, ItsTwoPartsAreTheWholeLayerBitForBit) {
   Loaded loaded(GetParam());
   ThreadPool pool(2);
   const auto ids = tokens_of(loaded.spec);
-  Matrix whole(ids.size(), loaded.spec.info.width);
-  loaded.layerwise->embed(ids, whole.view(), pool);
+  Matrix whole = loaded.embedded(ids, pool);
   Matrix parts = whole.copy();
   for (std::size_t n = 0; n < loaded.spec.info.layers; ++n) {
     loaded.layerwise->enter(n);
@@ -118,8 +123,7 @@ TEST_P(Layerwise, ASiteThatIsReplacedIsTheOneThatRuns) {
   Loaded loaded(GetParam());
   ThreadPool pool(1);
   const auto ids = tokens_of(loaded.spec);
-  Matrix rows(ids.size(), loaded.spec.info.width);
-  loaded.layerwise->embed(ids, rows.view(), pool);
+  Matrix rows = loaded.embedded(ids, pool);
   Matrix changed = rows.copy();
   loaded.layerwise->enter(0);
   loaded.layerwise->run(rows.view(), pool);
@@ -178,8 +182,7 @@ TEST_P(Layerwise, TenderCheck17LogitsOfRotatedSitesInFloatAreThoseOfTheModelTo1e
   Loaded loaded(GetParam());
   ThreadPool pool(2);
   const auto ids = tokens_of(loaded.spec);
-  Matrix rows(ids.size(), loaded.spec.info.width);
-  loaded.layerwise->embed(ids, rows.view(), pool);
+  Matrix rows = loaded.embedded(ids, pool);
   for (std::size_t n = 0; n < loaded.spec.info.layers; ++n) {
     loaded.layerwise->enter(n);
     const auto [first, end] = loaded.spec.sites_of(n);
